@@ -101,6 +101,7 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_penalty_value(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double *)
     rc_status rc_penalty_gradient(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, void *)
     rc_status rc_penalty_prox(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double, void *)
+    rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
     rc_status rc_isa_select(const char *)
@@ -154,6 +155,18 @@ def info():
         "sanitize": REGCORE_SANITIZE.decode(),
         "api_version": RC_API_VERSION,
     }
+
+
+def measure_limits(dtype, int n_threads):
+    """(bytes read per second, floating-point operations per second) that this machine reaches at best."""
+    cdef double bandwidth = 0, peak = 0
+    cdef rc_dtype real = RC_FLOAT32 if np.dtype(dtype) == np.float32 else RC_FLOAT64
+    cdef rc_status status
+    cdef rc_error error
+    with nogil:
+        status = rc_measure_limits(real, n_threads, &bandwidth, &peak)
+    _check(status, &error)
+    return bandwidth, peak
 
 
 select_isa(os.environ.get("REGCORE_ISA") or None)

@@ -1,5 +1,6 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
+#include "limits.h"
 #include "losses.h"
 #include "packing.h"
 #include "parameters.h"
@@ -47,4 +48,6 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .group_value = group_value,
     .group_gradient = group_gradient,
     .group_prox = group_prox,
+    .read_all = read_all,
+    .multiply_add = multiply_add,
 };

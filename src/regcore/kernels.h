@@ -107,6 +107,10 @@ typedef struct {
     double (*group_value)(const void *W, int64_t C, int64_t D);
     void (*group_gradient)(const void *W, int64_t C, int64_t D, double group, void *out);
     void (*group_prox)(const void *W, int64_t C, int64_t D, double threshold, void *out);
+
+    /* --- the machine's limits */
+    double (*read_all)(const void *data, int64_t n);
+    double (*multiply_add)(int64_t n, int64_t *per_round);
 } rc_kernels;
 
 /* cpu.c: the one file that knows the levels */

@@ -149,6 +149,9 @@ rc_status rc_penalty_gradient(rc_dtype real, const void *W, int64_t n_models, in
 rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_t n_classes, int64_t n_features,
                           const rc_penalty *penalty, double step, void *out);
 
+/* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second. */
+rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);
+
 /* CPU levels */
 const char *rc_isa_active(void);
 int rc_isa_available(const char *names[], int capacity); /* best first; returns how many */
