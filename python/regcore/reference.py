@@ -118,8 +118,8 @@ def data_loss_and_grad(
     total_weight = _total_weight(weight, X, accumulator)
 
     value = accumulator.type(0)
-    grad_W = np.zeros_like(W)
-    grad_b = np.zeros(W.shape[0], dtype=W.dtype)
+    grad_W: Any = 0
+    grad_b: Any = 0
     for rows, X_block in _blocks(X, W.dtype):
         derivative = _class_scores(X_block, W, b)
         losses = differentiate(derivative, y[rows])
