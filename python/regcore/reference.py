@@ -390,8 +390,8 @@ def _feature_norms(W: Array) -> Array:
     """Return ||W[:, f]||_2, of shape (..., 1, n_features), free of overflow and underflow."""
     largest = np.abs(W).max(axis=-2, keepdims=True)
     scaled = W / np.where(largest > 0, largest, 1)
-    norms: Array = largest * np.sqrt(np.square(scaled, out=scaled).sum(axis=-2, keepdims=True))
-    return norms
+    squares = np.square(scaled, out=scaled).sum(axis=-2, keepdims=True, dtype=_accumulator(W.dtype))
+    return largest * np.sqrt(squares).astype(W.dtype, copy=False)
 
 
 # --------------------------------------------------------------------------------------------------
