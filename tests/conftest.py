@@ -1,37 +1,17 @@
-"""Fixtures and helpers that all tests share."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from problems import Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-MULTICLASS_LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
-BINARY_LOSSES = ("cross_entropy", "hinge", "squared_hinge")
-
-
-@dataclass
-class Problem:
-    """A small random classification problem and a point at which to evaluate it."""
-
-    X: Any
-    y: np.ndarray
-    W: np.ndarray
-    b: np.ndarray
-    sample_weight: np.ndarray
-
-    def astype(self, dtype: Any) -> Problem:
-        """Return the same problem in another dtype (X, W, b and the weights)."""
-        floats = (a.astype(dtype) for a in (self.X, self.W, self.b, self.sample_weight))
-        X, W, b, sample_weight = floats
-        return Problem(X, self.y, W, b, sample_weight)
 
 
 @pytest.fixture
@@ -88,11 +68,3 @@ def load_data(data_directory: Path) -> Callable[[str], dict[str, np.ndarray]]:
             return dict(archive)
 
     return load
-
-
-def relative_error(actual: Any, exact: Any) -> float:
-    """Return the largest error relative to the largest exact entry; 0 where both are zero."""
-    exact = np.asarray(exact)
-    error = np.abs(np.asarray(actual).astype(exact.dtype) - exact).max(initial=0)
-    scale = np.abs(exact).max(initial=0)
-    return float(error / scale) if scale > 0 else float(error)

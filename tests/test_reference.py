@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import BINARY_LOSSES, MULTICLASS_LOSSES, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import BINARY_LOSSES, MULTICLASS_LOSSES, relative_error
 
 from regcore import reference
 
