@@ -197,7 +197,10 @@ static void outer(const real *A, int64_t lda, int64_t C, const real *const *B, i
 static void scores_rows(const void *W, const void *b, int64_t C, const void *const *x, int64_t n,
                         const rc_row_shape *shape, void *S, int64_t ld)
 {
-    dot(W, shape->packed, C, (const real *const *)x, ceil_div(n, DOT_ROWS) * DOT_ROWS, shape, b, S, ld);
+    const int64_t tiled = ceil_div(n, DOT_ROWS) * DOT_ROWS, padded = ceil_div(n, LANES) * LANES;
+    dot(W, shape->packed, C, (const real *const *)x, tiled, shape, b, S, ld);
+    for (int64_t c = 0; c < C; c++) /* a tile may have fewer rows than a vector has lanes */
+        for (int64_t r = tiled; r < padded; r++) ((real *)S)[c * ld + r] = 0;
 }
 
 static void scores_columns(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
