@@ -24,19 +24,25 @@ def prepared(p, **arguments):
     )
 
 
-def compare(benchmark, group, implementation, ours, numpy, dtype="float32"):
-    benchmark.group = group
-    result = benchmark({"regcore": ours, "reference": numpy}[implementation])
-    assert_agree(result, numpy(), dtype)
+@pytest.fixture
+def compare(benchmark, settle):
+    """A function that times one of two functions and checks its answer against the second."""
+
+    def run(group, implementation, ours, numpy):
+        benchmark.group = group
+        answer = numpy()
+        settle()
+        assert_agree(benchmark({"regcore": ours, "reference": numpy}[implementation]), answer, "float32")
+
+    return run
 
 
 @pytest.mark.operation("Objective.value")
 @each_implementation
-def test_value(benchmark, dense, implementation):
+def test_value(compare, dense, implementation):
     p = dense(SHAPE, "float32")
     objective = prepared(p)
     compare(
-        benchmark,
         f"Objective.value float32 {p.shape}",
         implementation,
         lambda: objective.value(p.W, p.b),
@@ -47,14 +53,13 @@ def test_value(benchmark, dense, implementation):
 @pytest.mark.operation("Objective.value_and_grad")
 @each_implementation
 @pytest.mark.parametrize("kind", ["slice", "index"])
-def test_batch(benchmark, dense, implementation, kind):
+def test_batch(compare, dense, implementation, kind):
     p = dense(SHAPE, "float32")
     objective = prepared(p, penalty=regcore.L2(1e-4))
     index = np.random.default_rng(0).integers(0, p.shape.n_samples, BATCH)
     rows = slice(0, BATCH) if kind == "slice" else index
     out = np.empty_like(p.W), np.empty_like(p.b)
     compare(
-        benchmark,
         f"Objective.value_and_grad float32 batch of {BATCH} by {kind}, 784x10",
         implementation,
         lambda: tuple(objective.value_and_grad(p.W, p.b, rows=rows, out=out)),
@@ -64,7 +69,7 @@ def test_batch(benchmark, dense, implementation, kind):
 
 @pytest.mark.operation("Objective.value_and_grad")
 @each_implementation
-def test_stack(benchmark, dense, implementation):
+def test_stack(compare, dense, implementation):
     p = dense(STACK_SHAPE, "float32")
     scales = np.linspace(0.1, 2, STACK_MODELS, dtype=np.float32)
     W = scales[:, None, None] * p.W
@@ -76,7 +81,6 @@ def test_stack(benchmark, dense, implementation):
         return tuple(np.stack(part) for part in zip(*results, strict=True))
 
     compare(
-        benchmark,
         f"Objective.value_and_grad float32 {STACK_MODELS} models {p.shape}",
         implementation,
         lambda: tuple(objective.value_and_grad(W, b)),
@@ -86,12 +90,11 @@ def test_stack(benchmark, dense, implementation):
 
 @pytest.mark.operation("Objective.smooth_value_and_grad")
 @each_implementation
-def test_smooth(benchmark, dense, implementation):
+def test_smooth(compare, dense, implementation):
     p = dense(SHAPE, "float32")
     penalty = regcore.ElasticNet(1e-3, 0.5)
     objective = prepared(p, penalty=penalty)
     compare(
-        benchmark,
         f"Objective.smooth_value_and_grad float32 {p.shape}",
         implementation,
         lambda: tuple(objective.smooth_value_and_grad(p.W, p.b)),
@@ -101,13 +104,12 @@ def test_smooth(benchmark, dense, implementation):
 
 @pytest.mark.operation("Objective.value_and_grad")
 @each_implementation
-def test_standardised(benchmark, dense, implementation):
+def test_standardised(compare, dense, implementation):
     p = dense(SHAPE, "float32", "uint8")
     mean, scale = p.X.mean(axis=0, dtype=np.float64), p.X.std(axis=0, dtype=np.float64)
     objective = prepared(p, standardize=(mean, scale))
     copy = ((p.X - mean) / scale).astype(np.float32)  # what a user without folding has made beforehand
     compare(
-        benchmark,
         f"Objective.value_and_grad float32, X uint8 standardised {p.shape}",
         implementation,
         lambda: tuple(objective.value_and_grad(p.W, p.b)),
@@ -118,11 +120,10 @@ def test_standardised(benchmark, dense, implementation):
 @pytest.mark.operation("Objective.scores")
 @each_implementation
 @pytest.mark.parametrize("shape", PREDICTION_SHAPES, ids=str)
-def test_scores(benchmark, dense, implementation, shape):
+def test_scores(compare, dense, implementation, shape):
     p = dense(shape, "float32")
     objective = prepared(p)
     compare(
-        benchmark,
         f"Objective.scores float32 {p.shape}",
         implementation,
         lambda: objective.scores(p.W, p.b),
@@ -133,7 +134,7 @@ def test_scores(benchmark, dense, implementation, shape):
 @pytest.mark.operation("Objective.predict")
 @each_implementation
 @pytest.mark.parametrize("shape", PREDICTION_SHAPES, ids=str)
-def test_predict(benchmark, dense, implementation, shape):
+def test_predict(benchmark, settle, dense, implementation, shape):
     p = dense(shape, "float32")
     objective = prepared(p)
     functions = {
@@ -141,6 +142,7 @@ def test_predict(benchmark, dense, implementation, shape):
         "reference": lambda: reference.predict(p.X, p.W, p.b),
     }
     benchmark.group = f"Objective.predict {p.shape}"
+    settle()
     labels = benchmark(functions[implementation])
     # where two scores are as good as equal either label is right
     S = reference.scores(p.X, p.W, p.b)
@@ -151,11 +153,10 @@ def test_predict(benchmark, dense, implementation, shape):
 @pytest.mark.operation("Objective.predict_proba")
 @each_implementation
 @pytest.mark.parametrize("shape", PREDICTION_SHAPES, ids=str)
-def test_predict_proba(benchmark, dense, implementation, shape):
+def test_predict_proba(compare, dense, implementation, shape):
     p = dense(shape, "float32")
     objective = prepared(p)
     compare(
-        benchmark,
         f"Objective.predict_proba float32 {p.shape}",
         implementation,
         lambda: objective.predict_proba(p.W, p.b),
