@@ -105,9 +105,9 @@ def sparse_problem(shape: Shape, dtype: str) -> Problem:
 def _with_parameters(
     X: Any, stored: np.ndarray, shape: Shape, dtype: str, rng: np.random.Generator
 ) -> Problem:
-    # Scores of order 1, as near a solution. X holds small integers and W multiples of 2^-20, so that scores up
-    # to 16 are exact even in float32, in whatever order they are summed: rounding decides no margin and no tie,
-    # and the subgradients of two implementations agree as closely as gradients do.
+    # Scores of order 1, as near a solution. X holds small integers and W multiples of 2^-20, so that scores
+    # up to 16 are exact even in float32, in whatever order they are summed: rounding decides no margin and no
+    # tie, and the subgradients of two implementations agree as closely as gradients do.
     row_norm = np.sqrt((stored[:LEAST_SAMPLES].astype(np.float64) ** 2).sum(axis=1).mean())
     W = rng.standard_normal((shape.n_classes, shape.n_features)) / row_norm
     W = np.round(W * 2**20) / 2**20
