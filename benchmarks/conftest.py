@@ -1,6 +1,6 @@
 """Options, data and reports of the benchmarks.
 
-    python -m pytest benchmarks                       everything, some minutes
+    python -m pytest benchmarks                       everything, about a quarter of an hour
     python -m pytest benchmarks --quick               a hundredth of the samples: a look, no figures to quote
     REGCORE_BENCH_SCALE=0.1 python -m pytest benchmarks
 
