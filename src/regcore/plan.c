@@ -1,11 +1,12 @@
 #include "plan.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
     BLOCK_BYTES = 128 << 10,        /* of X in a block: it must stay in L2 between its two uses */
+    MANY_CLASSES = 64,              /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
+    CACHE_LINE = 64,
     PARTIAL_BYTES = 4 << 20,        /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20,    /* of scores */
     LARGEST_CHUNK = 4096,           /* float32 sums start anew after so many rows: their error does not grow with N */
@@ -30,7 +31,6 @@ static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->
  */
 static void choose_views(rc_plan *plan, rc_dtype real)
 {
-    enum { READS_THAT_REPAY_PACKING = 64 };
     const rc_matrix *X = &plan->problem->X;
     const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
     const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
@@ -40,17 +40,17 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
                          X->row_stride * plan->rows.step != rc_item_size(X->dtype);
 
+    const int collides = X->row_stride % 4096 == 0;
     if (plan->D < lanes || (!row_like && few_classes(plan))) {
         plan->scores_view = plan->gradient_view = BY_COLUMNS;
         plan->column_source = direct_columns ? DIRECT : PACKED;
     } else if (few_classes(plan)) {
         plan->scores_view = plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && plan->MC <= 3 ? DIRECT : PACKED;
+        plan->row_source = direct_rows && !(collides && plan->MC > 3) ? DIRECT : PACKED;
     } else if (row_like) {
-        const int collides = X->row_stride % 4096 == 0;
         plan->scores_view = BY_TRANSPOSED_ROWS;
         plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && !collides && plan->MC < READS_THAT_REPAY_PACKING ? DIRECT : PACKED;
+        plan->row_source = direct_rows && !collides && plan->MC < MANY_CLASSES ? DIRECT : PACKED;
     } else {
         plan->scores_view = BY_COLUMNS;
         plan->gradient_view = BY_ROWS;
@@ -121,7 +121,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        plan->block = clamp((getenv("BB")?atoi(getenv("BB"))*1024:BLOCK_BYTES) / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
+        const int64_t block_bytes = plan->MC < MANY_CLASSES ? BLOCK_BYTES : 2 * BLOCK_BYTES;
+        plan->block = clamp(block_bytes / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }
     if (!with_gradient) plan->gradient_length = 0;
@@ -132,7 +133,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
-    plan->prefetch_step = getenv("PFS") ? atoi(getenv("PFS")) : 64;
+    plan->prefetch_step = CACHE_LINE;
     plan->n_chunks = INT64_MAX;
     walk_chunks(rows->n, &plan->n_chunks);
 }
