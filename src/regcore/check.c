@@ -114,6 +114,8 @@ rc_status rc_check_problem(const rc_problem *p, rc_error *error)
     if (p->n_classes < 1) return reject(error, "W", "must have at least one row", -1, -1, (double)p->n_classes);
     if (p->n_classes > 1 << 24) return reject(error, "W", "must have at most 2^24 rows", -1, -1, (double)p->n_classes);
     if ((unsigned)p->loss >= RC_N_LOSSES) return reject(error, "loss", "is unknown", -1, -1, (double)p->loss);
+    if (X->indices && X->n_columns > INT32_MAX)
+        return reject(error, "X", "must have fewer than 2^31 columns if sparse", -1, -1, (double)X->n_columns);
     if (X->indices) {
         const rc_status status = X->index_dtype == RC_INT32   ? check_csr_32(X, error)
                                  : X->index_dtype == RC_INT64 ? check_csr_64(X, error)

@@ -42,8 +42,6 @@ typedef struct {
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 
-#define SPARSE_GROUP_BITS 5 /* columns whose gradient is summed together: 2^5 */
-
 typedef struct {
     const void *data;
     const void *indices;
@@ -86,6 +84,8 @@ typedef struct {
                              rc_ahead *ahead, void *G);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
+    /* total += G */
+    void (*add)(const void *G, int64_t n, double *total);
 
     /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
     double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
@@ -107,12 +107,9 @@ typedef struct {
                        int64_t C, void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
                          void *Gt, int64_t ldw);
-    void (*touch_csr)(const rc_csr *x, const int64_t *rows, int64_t n, uint8_t *touched);
-    void (*flush_csr)(void *Gt, int64_t D, int64_t ldw, uint8_t *touched, double *total);
 
     /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
-    void (*finish_gradient)(const double *total, int64_t stride, const void *W, int64_t n, double scale, double l1,
-                            double l2, void *out);
+    void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2, void *out);
     double (*penalty_value)(const void *W, int64_t n, double l1, double l2);
     void (*penalty_gradient)(const void *W, int64_t n, double l1, double l2, void *out);
     void (*penalty_prox)(const void *W, int64_t n, double threshold, double shrink, void *out);

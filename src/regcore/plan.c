@@ -7,10 +7,14 @@ enum {
     MANY_CLASSES = 64,              /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
+    SPARSE_SCORE_BYTES = 1 << 20,
+    MOST_SPARSE_ROWS = 2048,
     PARTIAL_BYTES = 4 << 20,        /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20,    /* of scores */
     LARGEST_CHUNK = 4096,           /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
+    SPARSE_CHUNKS = 8,
+    SPARSE_SUM_ROWS = 16384,        /* the same bound as LARGEST_CHUNK, for the columns that every row has */
     WORK_PER_THREAD = 1 << 20       /* multiply-adds that repay waking a thread */
 };
 
@@ -74,27 +78,45 @@ static void share_gradient(rc_plan *plan)
     plan->gradient_length = plan->task_classes * plan->shape.packed;
 }
 
-/* Guided: a chunk is 1/16 of what is left, within bounds; a pure function of n. */
-static int64_t chunk_rows(int64_t left)
+/*
+ * Dense chunks are guided: each is 1/16 of what is left, within bounds.  CSR chunks are equal and few, since each has a
+ * gradient of its own that is summed at the end.
+ */
+static int64_t dense_chunk(int64_t left)
 {
     return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
 }
 
-/* Chunks of the largest size stand first; how many there are has a closed form, the rest are few. */
-static int64_t walk_chunks(int64_t n, int64_t *chunk)
+static int64_t sparse_chunk(const rc_plan *plan)
 {
+    const rc_matrix *X = &plan->problem->X;
+    const int64_t chunks = clamp(2 * X->nnz / X->n_columns, 2, SPARSE_CHUNKS);
+    const int64_t rows = round_up((plan->rows.n + chunks - 1) / chunks, 64);
+    return rows > SMALLEST_CHUNK ? rows : SMALLEST_CHUNK;
+}
+
+/* The start of a chunk; *chunk is lowered to the number of chunks if there are fewer. */
+static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
+{
+    const int64_t n = plan->rows.n;
+    if (plan->sparse) {
+        const int64_t rows = sparse_chunk(plan), n_chunks = (n + rows - 1) / rows;
+        if (*chunk > n_chunks) *chunk = n_chunks;
+        return *chunk * rows < n ? *chunk * rows : n;
+    }
+    /* chunks of the largest size stand first and are counted at once, the rest are few */
     const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
     int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
     while (i < *chunk && start < n) {
-        const int64_t rows = chunk_rows(n - start);
-        start += rows < n - start ? rows : n - start;
+        start += dense_chunk(n - start);
+        start = start < n ? start : n;
         i++;
     }
     *chunk = i;
     return start;
 }
 
-int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan->rows.n, &chunk); }
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan, &chunk); }
 
 void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
 {
@@ -115,7 +137,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     if (plan->sparse) {
         plan->ldw = plan->k->csr_row_length(plan->MC);
         plan->gradient_length = plan->D * plan->ldw + lanes;
-        plan->block = clamp(BLOCK_BYTES / (size * plan->MC), lanes, MOST_BLOCK_ROWS) / lanes * lanes;
+        /* large blocks: the weights are read for many rows before the gradient displaces them */
+        plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
     } else {
         choose_views(plan, real);
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
@@ -133,9 +156,10 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
+    if (plan->sparse) plan->sum_rows = real == RC_FLOAT32 && sparse_chunk(plan) > SPARSE_SUM_ROWS ? SPARSE_SUM_ROWS : 0;
     plan->prefetch_step = CACHE_LINE;
     plan->n_chunks = INT64_MAX;
-    walk_chunks(rows->n, &plan->n_chunks);
+    walk_chunks(plan, &plan->n_chunks);
 }
 
 static void *carve(char *memory, size_t *used, int64_t n, size_t size)
@@ -161,8 +185,9 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->w = carve(memory, &used, rows, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
-    s->touched = carve(memory, &used, plan->sparse ? (plan->D >> SPARSE_GROUP_BITS) + 1 : 0, 1);
-    s->G = carve(memory, &used, plan->gradient_length, size);
+    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
+    /* a CSR chunk has a gradient of its own; a thread needs one beside it only to sum float32 in parts */
+    s->G = carve(memory, &used, plan->sparse && !plan->sum_rows ? 0 : plan->gradient_length, size);
     s->grad_b = carve(memory, &used, plan->MC, sizeof(double));
     return used;
 }

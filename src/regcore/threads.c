@@ -140,3 +140,5 @@ void rc_turnstile_pass(rc_turnstile *turnstile, int64_t task)
 
 void rc_flag_raise(rc_flag *flag) { atomic_store_explicit(&flag->raised, 1, memory_order_relaxed); }
 int rc_flag_raised(rc_flag *flag) { return atomic_load_explicit(&flag->raised, memory_order_relaxed); }
+int rc_flag_claim(rc_flag *flag) { return !atomic_exchange_explicit(&flag->raised, 1, memory_order_acquire); }
+void rc_flag_lower(rc_flag *flag) { atomic_store_explicit(&flag->raised, 0, memory_order_release); }

@@ -29,5 +29,7 @@ typedef struct {
 } rc_flag;
 void rc_flag_raise(rc_flag *flag);
 int rc_flag_raised(rc_flag *flag);
+int rc_flag_claim(rc_flag *flag); /* raises it; 1: it was lowered before, and is the caller's to lower */
+void rc_flag_lower(rc_flag *flag);
 
 #endif

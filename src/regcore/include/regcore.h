@@ -93,10 +93,17 @@ typedef struct {
     int64_t start, step, n;
 } rc_rows;
 
+/* Memory kept from one call to the next, so that the pages of a large one are not made anew each time. Two calls at once
+ * are safe: the second one allocates its own. */
+typedef struct rc_workspace rc_workspace;
+rc_workspace *rc_workspace_new(void); /* NULL: no memory */
+void rc_workspace_free(rc_workspace *workspace);
+
 typedef struct {
     int n_threads;             /* at most; the work decides whether they are woken */
     int (*poll)(void *);       /* called now and then by the calling thread; non-zero: stop. NULL: never */
     void *poll_context;
+    rc_workspace *workspace;   /* NULL: none is kept */
 } rc_control;
 
 /* Parameters, all C-contiguous and of the compute type `real` (RC_FLOAT32 or RC_FLOAT64). */
