@@ -210,8 +210,8 @@ RC_INLINE sparse_form form_for(int64_t width, int64_t ldw)
                                                              FORMS(5), FORMS(6), FORMS(7), FORMS(8)};
     static const sparse_form one = FORM(0, 1), two = FORM(0, 2);
     const int64_t padded = padded_width(width, ldw);
-    if (padded == 1) return one;
-    if (padded == 2 && LANES > 2) return two;
+    if (ldw == 1) return one;
+    if (ldw == 2 && LANES > 2) return two;
     return forms[padded / LANES][padded % LANES / 4];
 }
 
