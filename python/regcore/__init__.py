@@ -10,18 +10,22 @@ from regcore import reference
 from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
+from regcore.solvers import ConvergenceWarning, FitResult, fit
 
 __version__ = "0.1.0"
 
 __all__ = [
     "L1",
     "L2",
+    "ConvergenceWarning",
     "ElasticNet",
+    "FitResult",
     "GroupL1",
     "Loss",
     "Objective",
     "Penalty",
     "ValueAndGrad",
+    "fit",
     "loss_and_grad",
     "reference",
 ]

@@ -158,6 +158,12 @@ class Objective:
     # ------------------------------------------------------------------ shapes
 
     @property
+    def data_dtype(self) -> np.dtype[Any]:
+        """Type in which X is stored."""
+        dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
+        return dtype
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of W: (n_outputs, n_features), with n_models before it for a stack."""
         shape = (self.n_outputs, self.n_features)
@@ -386,7 +392,9 @@ def loss_and_grad(
         n_threads=n_threads,
     )
     if n_features != objective.n_features:
-        raise ValueError(f"W must have one column a feature of X ({objective.n_features}); got shape {W.shape}")
+        raise ValueError(
+            f"W must have one column a feature of X ({objective.n_features}); got shape {W.shape}"
+        )
     return objective.value_and_grad(W, b, out=out)
 
 
