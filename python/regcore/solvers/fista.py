@@ -2,18 +2,19 @@
 
 With f the data term plus the L2 part of the penalty and r the rest of it (L1 or group), one iteration is
 
-    x+ = prox_{s r}(y - s grad f(y)),    y+ = x+ + (t - 1) / t+ (x+ - x),    t+ = (1 + sqrt(1 + 4 t**2 s / s+)) / 2
+    x+ = prox_{s r}(y - s grad f(y))
+    y+ = x+ + (t - 1) / t+ (x+ - x),    t+ = (1 + sqrt(1 + 4 t**2 s / s+)) / 2
 
-(Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", SIAM Journal on
-Imaging Sciences 2, 2009). The step s grows while it can and is halved where
+(Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", SIAM
+Journal on Imaging Sciences 2, 2009). The step s grows while it can and is halved where
 
     f(x+) <= f(y) + <grad f(y), x+ - y> + ||x+ - y||**2 / (2 s)
 
-fails (Scheinberg, Goldfarb and Bai, "Fast first-order methods for composite convex optimization with backtracking",
-Foundations of Computational Mathematics 14, 2014). The momentum is dropped whenever it points uphill,
-<y - x+, x+ - x> > 0 (O'Donoghue and Candes, "Adaptive restart for accelerated gradient schemes", the same journal 15,
-2015), which makes the method adapt to strong convexity that nobody told it about. The intercept is one more block of
-x that r does not touch.
+fails (Scheinberg, Goldfarb and Bai, "Fast first-order methods for composite convex optimization with
+backtracking", Foundations of Computational Mathematics 14, 2014). The momentum is dropped whenever it points
+uphill, <y - x+, x+ - x> > 0 (O'Donoghue and Candes, "Adaptive restart for accelerated gradient schemes", the
+same journal 15, 2015), which makes the method adapt to strong convexity that nobody told it about. The
+intercept is one more block of x that r does not touch.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ def nonsmooth_part(penalty: Penalty | None) -> L1 | GroupL1 | None:
 
 
 def fista(problem: ProblemToSolve, *, step: float | None = None) -> Generator[Step, None, Outcome]:
-    """Minimise by accelerated proximal gradient; an iteration is two passes over the data, at first a few more.
+    """Minimise by accelerated proximal gradient; two passes over the data an iteration, at first a few more.
 
-    Converged means: the norm of the proximal gradient (x - prox(x - s grad f(x))) / s at the returned point, all of W
-    and b together, is at most `tol` times the norm of grad f at zero.
+    Converged means: the norm of the proximal gradient (x - prox(x - s grad f(x))) / s at the returned point,
+    all of W and b together, is at most `tol` times the norm of grad f at zero.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class _Point:
 
 
 class _Workspace:
-    """The buffers of a fit, and the few operations on them: an iteration allocates nothing of the size of W."""
+    """The buffers of a fit, and the operations on them: an iteration allocates nothing of the size of W."""
 
     def __init__(self, problem: ProblemToSolve) -> None:
         self.objective = problem.objective
@@ -206,7 +207,10 @@ class _Workspace:
             self.rest.prox(out.W, step, out=out.W)
 
     def try_step(self, f_y: float, step: float) -> tuple[bool, float]:
-        """Make `new` from y, and `difference` = new - y; return whether f falls enough, and the objective at new."""
+        """Make `new` from y, and `difference` = new - y.
+
+        Return whether f falls as much as it should, and the objective at new.
+        """
         self.step_from(self.y, step, self.new)
         np.subtract(self.new.flat, self.y.flat, out=self.difference.flat)
         self.n_passes += 1

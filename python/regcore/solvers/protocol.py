@@ -4,19 +4,21 @@ A solver is a generator function
 
     def solver(problem: ProblemToSolve, *, option=default, ...) -> Generator[Step, None, Outcome]
 
-It evaluates ``problem.objective`` (never touching the data itself), yields the state it has reached after every
-iteration, and returns an `Outcome` when its criterion is met or nothing more can be gained. Everything else (limits
-on iterations, history, callbacks, interrupts, warnings) happens once, in `regcore.solvers.run.fit`.
+It evaluates ``problem.objective`` (never touching the data itself), yields the state it has reached after
+every iteration, and returns an `Outcome` when its criterion is met or nothing more can be gained. Everything
+else (limits on iterations, history, callbacks, interrupts, warnings) happens once, in
+`regcore.solvers.run.fit`.
 
-Arrays. ``problem.W`` and ``problem.b`` belong to the solver, which may write into them. The arrays of the last step
-that was yielded (before the first: ``problem.W`` and ``problem.b``) are what the fit returns, whenever and however it
-ends: a KeyboardInterrupt may be raised in every line of a solver, so it must leave those arrays a consistent pair at
-every point, and overwrite them only after the next step has been yielded, or in one call of the core.
+Arrays. ``problem.W`` and ``problem.b`` belong to the solver, which may write into them. The arrays of the
+last step that was yielded (before the first: ``problem.W`` and ``problem.b``) are what the fit returns,
+whenever and however it ends: a KeyboardInterrupt may be raised in every line of a solver, so it must leave
+those arrays a consistent pair at every point, and overwrite them only after the next step has been yielded, or
+in one call of the core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -118,7 +120,7 @@ class Step:
     dual_gap : float or None
         Upper bound of value - minimum, if the solver has one.
     residual : float or None
-        Relative norm of the optimality residual, if the solver has one: the number that it compares with `tol`.
+        Relative norm of the optimality residual, if the solver has one: what it compares with `tol`.
     """
 
     W: Array
@@ -145,10 +147,5 @@ class Outcome:
     message: str
 
 
-class SolverFunction(Protocol):
-    """A generator function of the kind described above; its options are keyword-only."""
-
-    __name__: str
-
-    def __call__(self, problem: ProblemToSolve, **options: Any) -> Generator[Step, None, Outcome]:
-        """Start the solver."""
+# A generator function of the kind described above; its options are keyword-only.
+SolverFunction: TypeAlias = Callable[..., Generator[Step, None, Outcome]]

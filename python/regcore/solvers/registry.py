@@ -27,7 +27,7 @@ class Solver:
     max_iter : int
         Default of `fit`'s `max_iter`.
     handles : callable
-        ``handles(objective)`` is whether the solver converges on it; `requirement` says in words what it needs.
+        ``handles(objective)`` is whether the solver converges on it; `requirement` says what it needs.
     requirement : str
     remedy : str
         What to change when `max_iter` came before the criterion.
@@ -63,7 +63,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def choose(objective: ObjectiveLike) -> str:
-    """Return the name of the solver that ``solver="auto"`` means: "fista" for smooth losses, otherwise "sgd"."""
+    """Return the solver that ``solver="auto"`` means: "fista" for smooth losses, otherwise "sgd"."""
     return "fista" if objective.loss.is_smooth else "sgd"
 
 

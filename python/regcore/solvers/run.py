@@ -1,4 +1,4 @@
-"""`fit`: checks what was asked for, drives a solver, and turns its end, whatever it is, into a `FitResult`."""
+"""`fit`: checks what was asked for, drives a solver, and turns its end into a `FitResult`."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def fit(
     ----------
     objective : Objective
     solver : {"auto", "fista", "sgd"}, default="auto"
-        "fista": accelerated proximal gradient, for smooth losses. "sgd": mini-batch proximal stochastic gradient,
-        for every loss. "auto": "fista" for smooth losses, otherwise "sgd"; the result says which ran.
+        "fista": accelerated proximal gradient, for smooth losses. "sgd": mini-batch proximal stochastic
+        gradient, for every loss. "auto": "fista" for smooth losses, otherwise "sgd"; the result says which.
     tol : float, default=1e-4
-        When to stop; what it is compared with depends on the solver and is relative in each. None or 0: never, the
-        fit runs for `max_iter` iterations.
+        When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
+        never, the fit runs for `max_iter` iterations.
     max_iter : int, default=None
         Most iterations ("sgd": epochs). None: 1000 for "fista", 100 for "sgd".
     init : (W, b), ndarray W, or FitResult, default=None
@@ -59,8 +59,8 @@ def fit(
     fit_intercept : bool, default=True
         Whether there is a b at all.
     dtype : {float32, float64}, default=None
-        Type of the computation, and of W. None: that of `init`; without one float32 for float32, float16, bool and
-        8-bit data, otherwise float64.
+        Type of the computation, and of W. None: that of `init`; without one float32 for float32, float16,
+        bool and 8-bit data, otherwise float64.
     callbacks : callable or iterable of callables, default=()
         Each is called after every iteration with a `FitState`, and stops the fit by returning True.
     random_state : int, Generator, RandomState or None, default=None
@@ -80,7 +80,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        Once, if `max_iter` came before `tol` was reached, if the solver could not get on, or after an interrupt.
+        Once, if `max_iter` came before `tol` was reached, if the solver could not get on, or after an
+        interrupt.
 
     Notes
     -----
@@ -170,7 +171,8 @@ def _read_only(array: Array) -> Array:
 
 def _stopped_by(callbacks: tuple[Callback, ...], state: FitState) -> bool:
     # every callback sees every iteration, also the one that another stops at
-    return any([bool(callback(state)) for callback in callbacks])
+    answers = [bool(callback(state)) for callback in callbacks]
+    return any(answers)
 
 
 # ---------------------------------------------------------------------- arguments
@@ -193,7 +195,7 @@ def _check_options(solver: Solver, options: Mapping[str, Any]) -> None:
         )
 
 
-def _max_iter(max_iter: int | None, solver: Solver) -> int:
+def _max_iter(max_iter: Any, solver: Solver) -> int:
     if max_iter is None:
         return solver.max_iter
     if isinstance(max_iter, bool) or not isinstance(max_iter, Integral):
@@ -203,14 +205,15 @@ def _max_iter(max_iter: int | None, solver: Solver) -> int:
     return int(max_iter)
 
 
-def _tol(tol: float | None) -> float | None:
+def _tol(tol: Any) -> float | None:
     if tol is None:
         return None
     if isinstance(tol, bool) or not isinstance(tol, Real):
         raise TypeError(f"tol must be a real number or None; got {type(tol).__name__}")
-    if not (math.isfinite(tol) and tol >= 0):
+    number = float(tol)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"tol must be finite and >= 0; got {tol}")
-    return float(tol) or None
+    return number or None
 
 
 def _seed(random_state: Any) -> int:
@@ -223,11 +226,13 @@ def _seed(random_state: Any) -> int:
         return int(random_state.randint(2**31 - 1))
     if isinstance(random_state, bool) or not isinstance(random_state, Integral):
         raise TypeError(
-            f"random_state must be an integer, a Generator, a RandomState or None; got {type(random_state).__name__}"
+            f"random_state must be an integer, a Generator, a RandomState or None; "
+            f"got {type(random_state).__name__}"
         )
-    if not 0 <= random_state < 2**63:
-        raise ValueError(f"random_state must be in [0, 2**63); got {random_state}")
-    return int(random_state)
+    seed = int(random_state)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"random_state must be in [0, 2**63); got {seed}")
+    return seed
 
 
 def _start(
