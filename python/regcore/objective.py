@@ -306,6 +306,17 @@ class Objective:
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
 
+    # ------------------------------------------------------------------ stochastic steps
+
+    def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:
+        """The compiled loop of `regcore.solvers.sgd`, starting at W and b."""
+        return _core.StochasticGradient(self._problem, W, b, self._triple, self._standardization, **settings)
+
+    def _curvature(self, seed: int, n_rows: int) -> tuple[float, float, float]:
+        """(largest eigenvalue of the mean of x x', mean and largest ||x||**2) over at most n_rows random samples."""
+        found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
+        return found
+
     # ------------------------------------------------------------------ prediction
 
     def scores(self, W: Any, b: Any = None, rows: Rows = None) -> Array:

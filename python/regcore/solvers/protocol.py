@@ -121,6 +121,8 @@ class Step:
         Upper bound of value - minimum, if the solver has one.
     residual : float or None
         Relative norm of the optimality residual, if the solver has one: what it compares with `tol`.
+    value_is_estimate : bool
+        `value` was not evaluated at W and b: `fit` does that once, at the end.
     """
 
     W: Array
@@ -129,6 +131,7 @@ class Step:
     n_passes: float
     dual_gap: float | None = None
     residual: float | None = None
+    value_is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

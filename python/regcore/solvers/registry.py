@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regcore.solvers.fista import fista
+from regcore.solvers.sgd import sgd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,14 @@ SOLVERS: dict[str, Solver] = {
             handles=lambda objective: objective.loss.is_smooth,
             requirement="a smooth loss (cross_entropy or squared_hinge)",
             remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
+            name="sgd",
+            function=sgd,
+            max_iter=100,
+            handles=lambda objective: True,
+            requirement="nothing",
+            remedy="raise max_iter or tol (tol=None runs max_iter epochs without a word)",
         ),
     )
 }

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -102,7 +103,7 @@ def fit(
     history: list[HistoryEntry] = []
     last = Step(W, b, math.nan, 0.0)
     zeros = np.zeros(W.shape[0], W.dtype)
-    converged, warn = False, True
+    converged, warn, message = False, True, ""
     try:
         while len(history) < limit:
             try:
@@ -123,7 +124,12 @@ def fit(
             message, warn = f"ran for max_iter={limit} iterations", problem.tol is not None
             if warn:
                 message = _gave_up(chosen, limit, last, problem.tol)
+        if last.value_is_estimate:
+            last = replace(
+                last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1
+            )
     except KeyboardInterrupt:
+        converged, warn = False, True
         message = f"interrupted after {len(history)} iterations; this is the state reached so far"
     finally:
         steps.close()
