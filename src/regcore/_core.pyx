@@ -239,7 +239,7 @@ cdef int _code(cnp.ndarray array, str argument) except -1:
 
 cdef object _raise(rc_status status, const rc_error *error, object argument=None):
     """The exception for a status that is not RC_OK."""
-    cdef str name, what
+    cdef str name, what, value
     if status == RC_INTERRUPTED:
         if PyErr_Occurred() is NULL:
             raise KeyboardInterrupt
@@ -253,7 +253,8 @@ cdef object _raise(rc_status status, const rc_error *error, object argument=None
     where = f" in row {error.row}" if error.row >= 0 else ""
     if error.column >= 0:
         where += f", column {error.column}"
-    got = f"; got {error.value:g}{where}" if error.row >= 0 or error.value != 0 else ""
+    value = "NaN" if error.value != error.value else f"{error.value:g}"
+    got = f"; got {value}{where}" if error.row >= 0 or error.value != 0 else ""
     raise ValueError(f"{name} {what}{got}")
 
 

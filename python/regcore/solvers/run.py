@@ -125,9 +125,7 @@ def fit(
             if warn:
                 message = _gave_up(chosen, limit, last, problem.tol)
         if last.value_is_estimate:
-            last = replace(
-                last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1
-            )
+            last = replace(last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1)
     except KeyboardInterrupt:
         converged, warn = False, True
         message = f"interrupted after {len(history)} iterations; this is the state reached so far"

@@ -149,7 +149,9 @@ def sgd(
     )
     passes = _PASSES_FOR_CURVATURE * min(1.0, _SAMPLES_FOR_CURVATURE / objective.n_samples)
     adaptive = learning_rate == "adaptive"
-    return _epochs(problem, loop, passes, first if adaptive else None, average_from is not None, n_iter_no_change)
+    return _epochs(
+        problem, loop, passes, first if adaptive else None, average_from is not None, n_iter_no_change
+    )
 
 
 def _epochs(
@@ -169,7 +171,9 @@ def _epochs(
             value = loop.epoch()
         except OverflowError:
             # W and b still hold what the last whole epoch left
-            return Outcome(False, "the weights grew without end: lower eta0, or bring the features to a common scale")
+            return Outcome(
+                False, "the weights grew without end: lower eta0, or bring the features to a common scale"
+            )
         except KeyboardInterrupt:
             loop.parameters(problem.W, problem.b, averages)  # what the batches up to now have done
             raise
@@ -187,7 +191,8 @@ def _epochs(
             n_worse = 0
         elif problem.tol is not None:
             return Outcome(
-                True, f"the training objective fell by less than {problem.tol:g} of itself for {n_worse} epochs"
+                True,
+                f"the training objective fell by less than {problem.tol:g} of itself for {n_worse} epochs",
             )
 
 
