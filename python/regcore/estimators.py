@@ -1,4 +1,4 @@
-"""The scikit-learn face: `LinearClassifier`. Besides the command, the only module that imports scikit-learn."""
+"""`LinearClassifier`: a scikit-learn estimator. Besides the command, nothing else imports scikit-learn."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         (1 / sum_i w_i) sum_i w_i loss(y_i, W x_i + b) + alpha * P(W)
 
-    over W and b, with P(W) = sum |W| for "l1", sum W**2 / 2 for "l2",
-    l1_ratio sum |W| + (1 - l1_ratio) / 2 sum W**2 for "elasticnet" and sum_f ||W[:, f]|| for "group_l1". The mean
-    is over the weights, so that `alpha` means the same for any number of samples; the intercept is not penalised.
-    With two classes W has one row where the loss has a binary form.
+    over W and b, with P(W) = sum |W| for "l1", sum W**2 / 2 for "l2", sum_f ||W[:, f]|| for "group_l1" and
+    l1_ratio sum |W| + (1 - l1_ratio) / 2 sum W**2 for "elasticnet". The mean is over the weights, so that `alpha`
+    means the same for any number of samples; the intercept is not penalised. With two classes W has one row
+    where the loss has a binary form.
 
     Parameters
     ----------
     loss : {"cross_entropy", "hinge", "squared_hinge", "crammer_singer"}, default="cross_entropy"
-        "hinge" and "squared_hinge" are those of Weston and Watkins: every class within the margin counts.
+        "hinge" and "squared_hinge" are those of Weston and Watkins: all classes within the margin count.
     penalty : {"l2", "l1", "elasticnet", "group_l1", "none"}, Penalty or None, default="l2"
         A `Penalty` object is taken as it is, with its own strength.
     alpha : float, default=1e-4
@@ -102,7 +102,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by label; "balanced": inversely to their frequencies.
     warm_start : bool, default=False
-        Start from the coefficients of the previous fit, if the classes and the number of features are the same.
+        Start from the coefficients of the previous fit, if the classes and the number of features are the
+        same.
     random_state : int, RandomState or None, default=None
         Order of the samples, for "sgd".
     n_threads : int, default=None
@@ -295,10 +296,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return per_sample
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        options = {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
-        if "decay" in solver.options and self._penalty() is None and self.alpha > 0:
-            options["decay"] = self.alpha  # as in scikit-learn, whose "optimal" steps read alpha in any case
-        return options
+        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
 
     def _init(self, classes: Array, objective: Objective) -> tuple[Array, Array] | None:
         """Where to start: the previous coefficients, if they are wanted, there, and of this shape."""

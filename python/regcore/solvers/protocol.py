@@ -12,8 +12,8 @@ else (limits on iterations, history, callbacks, interrupts, warnings) happens on
 Arrays. ``problem.W`` and ``problem.b`` belong to the solver, which may write into them. The arrays of the
 last step that was yielded (before the first: ``problem.W`` and ``problem.b``) are what the fit returns,
 whenever and however it ends: a KeyboardInterrupt may be raised in every line of a solver, so it must leave
-those arrays a consistent pair at every point, and overwrite them only after the next step has been yielded, or
-in one call of the core.
+those arrays a consistent pair at every point, and overwrite them only after the next step has been yielded,
+or in one call of the core.
 """
 
 from __future__ import annotations
