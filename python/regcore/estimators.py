@@ -50,8 +50,8 @@ _SGD_OPTIONS = (
 def _gives_probabilities(estimator: LinearClassifier) -> bool:
     if resolve_loss(estimator.loss) is not Loss.CROSS_ENTROPY:
         raise AttributeError(
-            f"loss={estimator.loss!r} has no probabilities; use loss='cross_entropy', or wrap the classifier in "
-            "sklearn.calibration.CalibratedClassifierCV"
+            f"loss={estimator.loss!r} has no probabilities; use loss='cross_entropy', or wrap the classifier "
+            "in sklearn.calibration.CalibratedClassifierCV"
         )
     return True
 
@@ -64,9 +64,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         (1 / sum_i w_i) sum_i w_i loss(y_i, W x_i + b) + alpha * P(W)
 
     over W and b, with P(W) = sum |W| for "l1", sum W**2 / 2 for "l2", sum_f ||W[:, f]|| for "group_l1" and
-    l1_ratio sum |W| + (1 - l1_ratio) / 2 sum W**2 for "elasticnet". The mean is over the weights, so that `alpha`
-    means the same for any number of samples; the intercept is not penalised. With two classes W has one row
-    where the loss has a binary form.
+    l1_ratio sum |W| + (1 - l1_ratio) / 2 sum W**2 for "elasticnet". The mean is over the weights, so that
+    `alpha` means the same for any number of samples; the intercept is not penalised. With two classes W has
+    one row where the loss has a binary form.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    X is neither copied nor converted if it is dense in any order or CSR, of float64, float32, float16 or an integer
-    type (`regcore.Objective`).
+    X is neither copied nor converted if it is dense in any order or CSR, of float64, float32, float16 or an
+    integer type (`regcore.Objective`).
 
     Examples
     --------
@@ -210,7 +210,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the data is not what it may be; nothing is changed then.
+            If a parameter or the data is not what it may be.
 
         Warns
         -----
@@ -312,7 +312,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # ------------------------------------------------------------------ prediction
 
     def _scorer(self, X: Any) -> Objective:
-        check_is_fitted(self)
+        check_is_fitted(self, "coef_")
         X = validate_data(
             self,
             X,

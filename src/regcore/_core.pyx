@@ -2,7 +2,7 @@
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from cpython.exc cimport PyErr_CheckSignals, PyErr_Occurred
+from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
 import os
@@ -133,6 +133,10 @@ cdef extern from "regcore.h" nogil:
     int rc_has_openmp()
     const char *rc_threading()
     int rc_default_threads()
+
+cdef extern from "Python.h":
+    # Cython's own declaration turns -1 into an exception on the spot, which a noexcept function can only print
+    int PyErr_CheckSignals() noexcept
 
 cdef extern from *:
     """
@@ -501,7 +505,7 @@ cdef class StochasticGradient:
         with self.lock:
             with nogil:
                 status = rc_sgd_epoch(self.sgd, &control, &value, &error)
-        _check(status, &error)
+            _check(status, &error)  # here: a pending exception must not meet the lock's own methods
         return value
 
     def set_eta0(self, double eta0):

@@ -30,6 +30,7 @@ enum {
     SMALLEST_WINDOW = 256,
     LARGEST_WINDOW = 1 << 18,
     WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
+    ROWS_PER_POLL = 1 << 20, /* of the shuffle */
     POWER_STEPS = 8
 };
 #define SMALLEST_SCALE 1e-30
@@ -112,13 +113,11 @@ static int64_t random_below(uint64_t *state, int64_t n)
     return (int64_t)(((r >> 32) * (uint64_t)n) >> 32);
 }
 
-/* The first n_wanted of a random order of 0 .. n-1 (Fisher and Yates) */
-static void shuffle(int64_t *order, int64_t n, int64_t n_wanted, uint64_t key)
+/* Places [first, end) of a random order of n (Fisher and Yates); `order` holds 0 .. n-1 before the first of them. */
+static void shuffle(int64_t *order, int64_t n, int64_t first, int64_t end, uint64_t *state)
 {
-    uint64_t state = mix64(key);
-    for (int64_t i = 0; i < n; i++) order[i] = i;
-    for (int64_t i = 0; i < n_wanted && i < n - 1; i++) {
-        const int64_t j = i + random_below(&state, n - i), other = order[j];
+    for (int64_t i = first; i < end && i < n - 1; i++) {
+        const int64_t j = i + random_below(state, n - i), other = order[j];
         order[j] = order[i];
         order[i] = other;
     }
@@ -286,12 +285,12 @@ static void take_step(rc_sgd *s, int64_t n)
     const rc_sgd_options *q = &s->options;
     const double share = (double)n / (double)q->batch_size;
     const double pace = 1 + q->rate * (double)s->t;
-    const double eta = q->eta0 * share / (q->power == 0 ? 1 : q->power == 1 ? pace : pow(pace, q->power));
-    /* G is a sum over n rows with weights of any mean */
-    const double mean = (double)p->rows.n / (s->weight_sum * (double)n);
-    const double shrink = 1 / (1 + 2 * eta * q->penalty.l2);
+    const double eta = q->eta0 / (q->power == 0 ? 1 : q->power == 1 ? pace : pow(pace, q->power));
+    /* G is a sum, with weights of any mean */
+    const double mean = (double)p->rows.n / (s->weight_sum * (double)q->batch_size);
+    const double shrink = 1 / (1 + 2 * eta * share * q->penalty.l2);
     const int group = q->penalty.group != 0, averages = s->sum && s->t >= q->average_from;
-    const double threshold = eta * (group ? q->penalty.group : q->penalty.l1);
+    const double threshold = eta * share * (group ? q->penalty.group : q->penalty.l1);
     const rc_step step = {eta * mean, q->momentum, threshold, shrink, group};
 
     if (p->sparse) {
@@ -384,11 +383,16 @@ rc_status rc_sgd_epoch(rc_sgd *s, const rc_control *control, double *value, rc_e
     double loss = 0, work = 0;
     rc_status status = RC_OK;
 
-    shuffle(s->order, N, N, mix64(q->seed) + (uint64_t)s->epoch);
+    uint64_t random = mix64(mix64(q->seed) + (uint64_t)s->epoch);
+    for (int64_t i = 0; i < N; i++) s->order[i] = i;
+    for (int64_t first = 0; first < N && status == RC_OK; first += ROWS_PER_POLL) {
+        shuffle(s->order, N, first, first + ROWS_PER_POLL, &random);
+        if (asked_to_stop(control, &polled)) status = fail(error, RC_INTERRUPTED, "", "interrupted");
+    }
     for (int64_t first = 0; first < N && status == RC_OK; first += q->batch_size) {
         const int64_t n = N - first < q->batch_size ? N - first : q->batch_size;
         if (p->sparse && !s->V) gather_columns(s, first, n);
-        if (p->sparse && s->V) bring_up_to_date(s, s->columns, s->n_columns);
+        if (p->sparse && s->V) work += (double)(p->D * s->ldw);
         for (int64_t done = 0; done < n && status == RC_OK; done += p->block) {
             const int64_t rows = n - done < p->block ? n - done : p->block;
             work += (double)rows * numbers_per_row * (double)p->C;
@@ -624,10 +628,11 @@ rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, cons
         free(order), free(x), free(v);
         return fail(error, RC_ERROR_MEMORY, "", "out of memory");
     }
-    shuffle(order, N, n_rows, mix64(seed) - 1);
+    uint64_t random = mix64(mix64(seed) - 1);
+    for (int64_t i = 0; i < N; i++) order[i] = i;
+    shuffle(order, N, 0, n_rows, &random);
     for (int64_t d = 0; d < D; d++) v[d] = 0;
     double eigenvalue = 0, mean = 0, largest = 0;
-    uint64_t random = mix64(seed);
     /* the first vector is the mean of the rows with random factors: near the first axis of positive data, and not 0 for
      * centred data */
     for (int step = 0; step <= POWER_STEPS; step++) {

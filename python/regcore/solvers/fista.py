@@ -37,7 +37,8 @@ __all__ = ["fista", "nonsmooth_part"]
 
 _GROWTH = 1.25
 _MOST_PATIENCE = 64
-_MOST_HALVINGS = 60
+_MOST_HALVINGS = 200
+_MOST_REFUSALS = 10
 
 
 def nonsmooth_part(penalty: Penalty | None) -> L1 | GroupL1 | None:
@@ -84,6 +85,7 @@ def _iterate(work: _Workspace, tol: float | None, first_step: float | None) -> G
     t = 1.0
     patience, n_accepted = 1, 0  # steps without a failure before one tries to grow; how many there have been
     gradient_is_known = True
+    n_refused = 0  # times that the residual was small by rounding alone
 
     while True:
         if not gradient_is_known:
@@ -113,17 +115,21 @@ def _iterate(work: _Workspace, tol: float | None, first_step: float | None) -> G
         work.x, work.new = work.new, work.x
         t, gradient_is_known = t_next, False
 
-        converged = False
+        converged = stuck = False
         if tol is not None and residual <= tol:
             # measured at y with the gradient there; what counts is the returned point
             work.y.flat[...] = work.x.flat
             f_y = work.gradient_at(work.x)
-            residual = work.proximal_gradient_norm(step) / scale
+            distance, residual = residual, work.proximal_gradient_norm(step) / scale
             converged = residual <= tol
+            n_refused += not converged
+            stuck = distance == 0 or n_refused == _MOST_REFUSALS
             t, gradient_is_known = 1.0, True
         yield Step(work.x.W, work.x.b, value, work.n_passes, residual=residual)
         if converged:
             return Outcome(True, f"the optimality residual fell to {residual:.2g} of the gradient at zero")
+        if stuck:
+            return Outcome(False, f"{_stuck(work.dtype)} (relative residual {residual:.2g})")
 
 
 def _stuck(dtype: np.dtype[Any]) -> str:
@@ -224,8 +230,14 @@ class _Workspace:
         return f_new - f_y <= model + self.slack * abs(f_y), value
 
     def proximal_gradient_norm(self, step: float) -> float:
-        """Return ||x - prox(x - step * gradient)|| / step."""
-        # not by way of `new`, which is the last point that was yielded
-        self.step_from(self.x, step, self.difference)
-        np.subtract(self.difference.flat, self.x.flat, out=self.scratch)
-        return self.norm(self.scratch) / step
+        """Return ||x - prox(x - step * gradient)|| / step, in double: x - step * gradient may round to x in float32."""
+        W = self.x.W.astype(np.float64)
+        moved = W - step * self.gradient.W
+        if self.rest is not None:
+            self.rest.prox(moved, step, out=moved)
+        moved -= W
+        moved /= step
+        squares = float(np.square(moved).sum())
+        if self.gradient.b is not None:
+            squares += float(np.square(self.gradient.b, dtype=np.float64).sum())
+        return math.sqrt(squares)

@@ -5,7 +5,7 @@ Step t = 0, 1, ... takes a batch B of the shuffled samples and does
     V = momentum V + mean gradient of the loss over B
     W = prox_{eta_t R}(W - eta_t V),    b = b - eta_t rho V_b
 
-so that L1, ElasticNet and group penalties give exact zeros, and R counts once a step, whatever its kind. On
+(of the last, smaller batch of an epoch, gradient and R count by its share of batch_size), so that L1, ElasticNet and group penalties give exact zeros, and R counts once a step, whatever its kind. On
 CSR a step without momentum costs the nonzeros of its batch: what the penalty does to the other columns waits
 until a batch has them, and comes out the same up to rounding (`src/regcore/sgd.c`).
 
@@ -222,10 +222,10 @@ def _curvature_on_the_way(objective: ObjectiveLike) -> float:
     """Curvature of the loss in the scores, as a step should take it.
 
     The bounds of the second derivative are 1/4 and 1/2 (cross_entropy, binary and not) and 2 and 2 n_outputs
-    (squared_hinge); the hinges have none, and what a step changes a margin by takes its place: 1 and n_outputs
-    (hinge), 2 (crammer_singer). Few samples are where the bound is met, so the step may be longer than that
-    by the factors below, measured on eight data sets, dense and sparse, standardised and not, for 5 and 20
-    epochs; squared_hinge, whose slopes have no bound, must stay within twice the step that the bound allows.
+    (squared_hinge); the hinges have none, and what a step changes a margin by takes its place: 1 and
+    n_outputs (hinge), 2 (crammer_singer). Few samples are where the bound is met, so the step may be longer
+    than that by the factors below, measured on eight data sets, dense and sparse, standardised and not, for 5
+    and 20 epochs; squared_hinge, whose slopes have no bound, must stay within twice what its bound allows.
     """
     binary, n_outputs = objective.n_outputs == 1, float(objective.n_outputs)
     match objective.loss:

@@ -152,8 +152,8 @@ rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_
 /*
  * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled rows:
  *
- *     eta = eta0 (1 + rate t)^-power * |B| / batch_size
- *     V = momentum V + mean gradient over B,  W = prox_{eta R}(W - eta V),  b = b - eta intercept_rate V_b
+ *     eta = eta0 (1 + rate t)^-power,  share = |B| / batch_size  (less than 1 for an epoch's last batch)
+ *     V = momentum V + share * mean gradient over B,  W = prox_{eta share R}(W - eta V),  b = b - eta intercept_rate V_b
  *
  * with the weights scaled to a mean of 1 over all rows.  One thread; the bits depend on the seed alone.  On CSR a step
  * without momentum costs the nonzeros of its batch, whatever the penalty.
