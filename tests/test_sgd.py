@@ -1,4 +1,4 @@
-"""Stochastic gradient descent: against a plain NumPy loop, on CSR against dense, and what its options promise."""
+"""Stochastic gradient descent: against a plain NumPy loop, on CSR against dense, and its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from problems import relative_error
 from scipy import sparse
 
 import regcore
-from regcore import ElasticNet, GroupL1, L1, L2, Objective, _core, fit, reference
+from regcore import L1, L2, ElasticNet, GroupL1, Objective, _core, fit, reference
 
 PENALTIES = {
     "none": None,
@@ -187,7 +187,7 @@ def test_standardised_features(make_problem, n_features, n_outputs, dropout):
 @pytest.mark.parametrize("average_from", [-1, 0, 700])
 @pytest.mark.parametrize("strength", [1.0, 300.0])
 def test_waiting_steps_come_out_the_same(rng, penalty, average_from, strength):
-    # some columns in hardly any sample, steps enough for several windows, and (strongly) shrinks beyond a double's range
+    # columns in hardly any sample, steps for several windows, and (strongly) shrinks beyond a double's range
     X = sparse.random_array((400, 300), density=0.01, rng=rng, format="csr")
     y = rng.integers(0, 3, 400)
     W, b = rng.standard_normal((3, 300)), np.zeros(3)

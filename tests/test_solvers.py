@@ -94,7 +94,7 @@ def test_the_minimum_is_scipys(rng, loss, n_outputs, penalty, fit_intercept):
     r = PENALTIES[penalty]
     objective = make_objective(X, y, n_outputs, loss=loss, penalty=r, sample_weight=sample_weight)
     result = fit(objective, solver="fista", tol=1e-8, max_iter=20000, fit_intercept=fit_intercept)
-    value, W, b = scipy_minimum(X, y, n_outputs, loss, r, sample_weight, fit_intercept)
+    value, W, _ = scipy_minimum(X, y, n_outputs, loss, r, sample_weight, fit_intercept)
     assert result.converged
     assert result.value == pytest.approx(value, rel=1e-9)
     if penalty != "none":  # without a penalty the softmax has many minimisers
@@ -192,7 +192,7 @@ def test_too_strong_a_penalty_gives_zero(rng):
 # what a solver sees, and what it reports
 # --------------------------------------------------------------------------------------------------
 class Counting:
-    """An objective that offers what the protocol names and nothing else, and counts the passes over the data."""
+    """An objective that offers what the protocol names, nothing else, and counts the passes over the data."""
 
     def __init__(self, objective):
         self._objective = objective
@@ -401,7 +401,7 @@ def test_interrupt_ends_the_fit_with_what_it_has(rng, solver):
 
 
 def test_interrupt_in_the_middle_of_an_epoch(rng):
-    # with momentum a step on CSR costs all of W: an epoch takes far longer than the moment before the interrupt
+    # with momentum a step on CSR costs all of W: an epoch takes longer than the moment before the interrupt
     n_samples, n_features = 200_000, 20_000
     columns = rng.integers(0, n_features, n_samples)
     y = columns % 2

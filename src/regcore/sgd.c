@@ -2,8 +2,8 @@
  * Mini-batch proximal stochastic gradient descent: the loop over the batches of an epoch.
  *
  * A batch is a few rows of the shuffled order; it goes through the kernels of the block driver, on one thread, and one
- * kernel then takes the step, the penalty's proximal map and the average together.  W stays in the shape that the scores
- * want (rows packed or plain, CSR transposed) from the first epoch to the last.
+ * kernel then takes the step, the penalty's proximal map and the average together.  W stays in the shape that the
+ * scores want (rows packed or plain, CSR transposed) from the first epoch to the last.
  *
  * CSR: a column that the batch does not touch moves by its penalty alone, so its steps can wait until a sample has it.
  * With s_t = 1 / (1 + 2 eta_t l2) and r_t = eta_t l1 (or group, and |w| the norm of the column), a step is
@@ -45,21 +45,21 @@ struct rc_sgd {
     double weight_sum;
     int64_t epoch, t, n_averaged;
 
-    int changes_rows;        /* standardises or drops features: the block must be a packed copy */
-    double *factor;          /* 1 / scale */
-    int64_t ldw, ldg, tail;  /* row lengths of W and G; what of a row stands at its end */
-    void *W, *b, *G, *V;     /* V: velocity, or NULL */
+    int changes_rows;       /* standardises or drops features: the block must be a packed copy */
+    double *factor;         /* 1 / scale */
+    int64_t ldw, ldg, tail; /* row lengths of W and G; what of a row stands at its end */
+    void *W, *b, *G, *V;    /* V: velocity, or NULL */
     double *grad_b, *V_b;
-    double *sum, *sum_b;     /* of the averaged steps, shaped like W; or NULL */
+    double *sum, *sum_b; /* of the averaged steps, shaped like W; or NULL */
 
     /* CSR */
     int64_t *all, *columns, n_columns; /* all columns; those of the batch */
-    int64_t *up_to;          /* (D,) the step in the window that a column is up to date with */
+    int64_t *up_to;                    /* (D,) the step in the window that a column is up to date with */
     uint8_t *in_batch;
     double *threshold, *shrink; /* of each entry of `columns` */
     int64_t window;
     rc_lazy lazy;
-    void *values;            /* dropout: the nonzeros of a block */
+    void *values; /* dropout: the nonzeros of a block */
     int64_t *indices, *indptr, capacity;
 };
 
@@ -140,8 +140,7 @@ static void load_block(rc_sgd *s, int64_t first, int64_t n)
     rc_load_block(&rows, &s->scratch, first, n);
     const int by_columns = p->gradient_view == BY_COLUMNS;
     const void **x = by_columns ? s->scratch.x_columns : s->scratch.x_rows;
-    if (q->center || s->factor)
-        p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
+    if (q->center || s->factor) p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
     if (q->dropout > 0) {
         const uint32_t threshold = (uint32_t)(q->dropout * 4294967296.0);
         for (int64_t r = 0; r < n; r++) {
@@ -152,8 +151,8 @@ static void load_block(rc_sgd *s, int64_t first, int64_t n)
         }
     }
     if (!transpose) return;
-    p->k->transpose(s->scratch.x_rows, (n + p->k->lanes - 1) / p->k->lanes * p->k->lanes, p->D, s->scratch.packed_columns,
-                    p->column_ld);
+    p->k->transpose(s->scratch.x_rows, (n + p->k->lanes - 1) / p->k->lanes * p->k->lanes, p->D,
+                    s->scratch.packed_columns, p->column_ld);
     for (int64_t d = 0; d < p->D + p->k->row_tile; d++)
         s->scratch.x_columns[d] =
             offset(s->scratch.packed_columns, (d < p->D ? d : p->D - 1) * p->column_ld, p->k->real_size);
@@ -166,7 +165,8 @@ static rc_status drop_block(rc_sgd *s, int64_t n, rc_csr *csr)
     const rc_plan *p = &s->plan;
     const rc_sgd_options *q = &s->options;
     int64_t nnz = 0;
-    for (int64_t r = 0; r < n; r++) nnz += row_start(X, s->scratch.row_ids[r] + 1) - row_start(X, s->scratch.row_ids[r]);
+    for (int64_t r = 0; r < n; r++)
+        nnz += row_start(X, s->scratch.row_ids[r] + 1) - row_start(X, s->scratch.row_ids[r]);
     if (nnz > s->capacity) {
         s->capacity = 0;
         free(s->values);
@@ -220,7 +220,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     p->k->load_vector(&problem->y, &p->rows, first, n, padded, scratch->y);
     p->k->load_vector(&w, &p->rows, first, n, padded, scratch->w);
     *loss += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scratch->S, p->ld, p->C, padded, scratch->y,
-                                                                       scratch->w, &check);
+                                                                         scratch->w, &check);
     if (check != 0) return RC_ERROR_OVERFLOW; /* NaN */
 
     if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
@@ -543,7 +543,9 @@ static void make_plan(rc_sgd *s)
         const double per_batch = (double)s->problem.X.nnz / (double)N * (double)q->batch_size + 1;
         const double window = 8 * (double)p->D / per_batch;
         s->ldw = p->ldw;
-        s->window = window < SMALLEST_WINDOW ? SMALLEST_WINDOW : window > LARGEST_WINDOW ? LARGEST_WINDOW : (int64_t)window;
+        s->window = window < SMALLEST_WINDOW  ? SMALLEST_WINDOW
+                    : window > LARGEST_WINDOW ? LARGEST_WINDOW
+                                              : (int64_t)window;
     } else {
         s->ldw = p->scores_view == BY_ROWS ? p->shape.packed : p->D;
         s->ldg = p->gradient_view == BY_ROWS ? p->shape.packed : p->D;
@@ -641,7 +643,7 @@ rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, cons
         for (int64_t i = 0; i < n_rows; i++) {
             const int64_t row = order[i], first = X->indices ? row_start(X, row) : 0, n = read_row(X, row, x);
             const char *w = (const char *)problem->weights.data + row * problem->weights.stride;
-            double weight = !problem->weights.data ? 1
+            double weight = !problem->weights.data                 ? 1
                             : problem->weights.dtype == RC_FLOAT32 ? *(const float *)(const void *)w
                                                                    : *(const double *)(const void *)w;
             weight *= (double)N / weight_sum;

@@ -4,7 +4,8 @@
  *     V = momentum V + G,  W = shrink * soft(W - step V, threshold),  sum += W,  G = 0      (V = G without momentum)
  *
  * On CSR a column that no sample of a batch has moves by its penalty alone, and k such steps have a closed form; see
- * sgd.c.  These kernels therefore work on lists of columns of Wt (D, ldw), each with a threshold and a shrink of its own.
+ * sgd.c.  These kernels therefore work on lists of columns of Wt (D, ldw), each with a threshold and a shrink of its
+ * own.
  */
 #ifndef REGCORE_STOCHASTIC_H
 #define REGCORE_STOCHASTIC_H
@@ -131,11 +132,9 @@ static void prox_columns(const int64_t *columns, int64_t n, const double *thresh
 }
 
 static void step_columns(const int64_t *columns, int64_t n, void *Wt, void *Gt, void *Vt, double *sum, int64_t ldw,
-                         const rc_step *s)
-{
+                         const rc_step *s){
 #define STEP_RUN(width) step_columns_run(columns, n, Wt, Gt, Vt, sum, width, s)
-    FOR_WIDTH(STEP_RUN)
-}
+    FOR_WIDTH(STEP_RUN)}
 
 /* The last step in (from, now] at which a weight of size `size` after step `from` is not yet 0; `from` if none is. */
 RC_INLINE int64_t last_alive(const rc_lazy *z, int64_t from, double size)
@@ -153,7 +152,8 @@ RC_INLINE int64_t last_alive(const rc_lazy *z, int64_t from, double size)
     return low;
 }
 
-/* Sum over the steps in (from, now] of a weight that was of size `size` after step `from`, and that only shrank since */
+/* Sum over the steps in (from, now] of a weight that was of size `size` after step `from`, and that only shrank since
+ */
 RC_INLINE double lazy_sum(const rc_lazy *z, int64_t from, double size)
 {
     if (size == 0) return 0;

@@ -230,7 +230,10 @@ class _Workspace:
         return f_new - f_y <= model + self.slack * abs(f_y), value
 
     def proximal_gradient_norm(self, step: float) -> float:
-        """Return ||x - prox(x - step * gradient)|| / step, in double: x - step * gradient may round to x in float32."""
+        """Return ||x - prox(x - step * gradient)|| / step.
+
+        In double, because x - step * gradient may round to x in float32.
+        """
         W = self.x.W.astype(np.float64)
         moved = W - step * self.gradient.W
         if self.rest is not None:

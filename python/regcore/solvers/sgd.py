@@ -5,9 +5,10 @@ Step t = 0, 1, ... takes a batch B of the shuffled samples and does
     V = momentum V + mean gradient of the loss over B
     W = prox_{eta_t R}(W - eta_t V),    b = b - eta_t rho V_b
 
-(of the last, smaller batch of an epoch, gradient and R count by its share of batch_size), so that L1, ElasticNet and group penalties give exact zeros, and R counts once a step, whatever its kind. On
-CSR a step without momentum costs the nonzeros of its batch: what the penalty does to the other columns waits
-until a batch has them, and comes out the same up to rounding (`src/regcore/sgd.c`).
+(of the last, smaller batch of an epoch, gradient and R count by its share of batch_size). So L1, ElasticNet
+and group penalties give exact zeros, and R counts once a step, whatever its kind. On CSR a step without
+momentum costs the nonzeros of its batch: what the penalty does to the other columns waits until a batch has
+them, and comes out the same up to rounding (`src/regcore/sgd.c`).
 
 Schedules, with t counting batches:
 
