@@ -413,8 +413,7 @@ def test_interrupt_in_the_middle_of_an_epoch(rng):
     assert result.n_iter == 0
     assert np.isnan(result.value)
     assert np.isfinite(result.W).all()
-    assert objective.value(result.W, result.b) < np.log(2)
-    assert np.count_nonzero(result.W) < 2 * n_features
+    assert 0 < np.count_nonzero(result.W) < 2 * n_features  # some of the columns have been met
 
 
 def test_float32_says_when_it_can_do_no_more(rng):

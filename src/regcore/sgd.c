@@ -84,6 +84,8 @@ static void put(void *p, int64_t i, rc_dtype real, double x)
 
 static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
 
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 static int64_t row_start(const rc_matrix *X, int64_t row)
 {
     return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
@@ -125,37 +127,25 @@ static void shuffle(int64_t *order, int64_t n, int64_t first, int64_t end, uint6
 
 /* ---------------------------------------------------------------- a batch */
 
-/* Rows [first, first + n) of the order, in the views that the products want */
-static void load_block(rc_sgd *s, int64_t first, int64_t n)
+/* Rows [first, first + n) of the order, as rows at, at + 1, ... of the block */
+static void load_rows(rc_sgd *s, int64_t first, int64_t at, int64_t n)
 {
     const rc_plan *p = &s->plan;
     const rc_sgd_options *q = &s->options;
-    if (!s->changes_rows) {
-        rc_load_block(p, &s->scratch, first, n);
-        return;
-    }
-    const int transpose = p->column_source == TRANSPOSED;
-    rc_plan rows = *p;
-    if (transpose) rows.column_source = ABSENT;
-    rc_load_block(&rows, &s->scratch, first, n);
     const int by_columns = p->gradient_view == BY_COLUMNS;
-    const void **x = by_columns ? s->scratch.x_columns : s->scratch.x_rows;
-    if (q->center || s->factor) p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
-    if (q->dropout > 0) {
-        const uint32_t threshold = (uint32_t)(q->dropout * 4294967296.0);
-        for (int64_t r = 0; r < n; r++) {
-            const uint64_t key = mix64(mix64(q->seed + (uint64_t)s->epoch) + (uint64_t)rc_row_at(&p->rows, first + r));
-            void *values = by_columns ? offset(s->scratch.packed_columns, r, p->k->real_size) : (void *)(uintptr_t)x[r];
-            p->k->drop_features(values, NULL, p->D, by_columns ? p->column_ld : 1, (uint32_t)key, threshold,
-                                1 / (1 - q->dropout));
-        }
+    rc_load_rows(p, &s->scratch, first, at, n);
+    if (!s->changes_rows) return;
+    const void **x = by_columns ? s->scratch.x_columns : s->scratch.x_rows + at;
+    if (q->center || s->factor)
+        p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
+    if (q->dropout == 0) return;
+    const uint32_t threshold = (uint32_t)(q->dropout * 4294967296.0);
+    for (int64_t r = 0; r < n; r++) {
+        const uint64_t key = mix64(mix64(q->seed + (uint64_t)s->epoch) + (uint64_t)rc_row_at(&p->rows, first + r));
+        void *values = by_columns ? offset(s->scratch.packed_columns, r, p->k->real_size) : (void *)(uintptr_t)x[r];
+        p->k->drop_features(values, NULL, p->D, by_columns ? p->column_ld : 1, (uint32_t)key, threshold,
+                            1 / (1 - q->dropout));
     }
-    if (!transpose) return;
-    p->k->transpose(s->scratch.x_rows, (n + p->k->lanes - 1) / p->k->lanes * p->k->lanes, p->D,
-                    s->scratch.packed_columns, p->column_ld);
-    for (int64_t d = 0; d < p->D + p->k->row_tile; d++)
-        s->scratch.x_columns[d] =
-            offset(s->scratch.packed_columns, (d < p->D ? d : p->D - 1) * p->column_ld, p->k->real_size);
 }
 
 /* The nonzeros of a block, some of them dropped, as a matrix of their own; its rows are 0 .. n-1. */
@@ -203,17 +193,26 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     const rc_problem *problem = &s->problem;
     const rc_matrix *X = &problem->X;
     rc_scratch *scratch = &s->scratch;
-    const int64_t padded = (n + p->k->lanes - 1) / p->k->lanes * p->k->lanes;
+    const int64_t padded = round_up(n, p->k->lanes);
     rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    rc_ahead ahead = {X->data, X->data, 0};
 
-    load_block(s, first, n);
-    if (p->sparse) {
-        if (s->options.dropout > 0 && drop_block(s, n, &csr) != RC_OK) return RC_ERROR_MEMORY;
-        p->k->scores_csr(&csr, scratch->row_ids, n, s->W, s->ldw, s->b, p->C, scratch->S, p->ld);
-    } else if (p->scores_view == BY_ROWS)
-        p->k->scores_rows(s->W, s->b, p->C, scratch->x_rows, n, &p->shape, scratch->S, p->ld);
-    else
-        p->k->scores_columns(s->W, s->b, p->C, p->D, scratch->x_columns, padded, scratch->S, p->ld);
+    for (int64_t at = 0, rows; at < n; at += rows) {
+        rows = n - at < p->load ? n - at : p->load;
+        const void *const *x = scratch->x_rows + at;
+        void *S = offset(scratch->S, at, p->k->real_size);
+        load_rows(s, first + at, at, rows);
+        if (p->sparse) {
+            if (s->options.dropout > 0 && drop_block(s, n, &csr) != RC_OK) return RC_ERROR_MEMORY;
+            p->k->scores_csr(&csr, scratch->row_ids, n, s->W, s->ldw, s->b, p->C, S, p->ld);
+        } else if (p->scores_view == BY_ROWS)
+            p->k->scores_rows(s->W, s->b, p->C, x, rows, &p->shape, &ahead, S, p->ld);
+        else if (p->scores_view == BY_COLUMNS)
+            p->k->scores_columns(s->W, s->b, p->C, p->D, scratch->x_columns, padded, &ahead, S, p->ld);
+        else
+            p->k->scores_transposed(s->W, s->b, p->C, p->D, x, round_up(rows, p->k->lanes), &ahead, scratch->piece, S,
+                                    p->ld);
+    }
 
     const rc_vector w = problem->weights.data ? problem->weights : (rc_vector){&one, RC_FLOAT64, 0};
     double check = 0;
@@ -227,9 +226,9 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     if (p->sparse)
         p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, s->G, s->ldw);
     else if (p->gradient_view == BY_ROWS)
-        p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, n, &p->shape, 0, s->G);
+        p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, n, &p->shape, &ahead, s->G);
     else
-        p->k->gradient_columns(scratch->S, p->ld, p->C, p->D, scratch->x_columns, padded, s->G);
+        p->k->gradient_columns(scratch->S, p->ld, p->C, p->D, scratch->x_columns, padded, &ahead, s->G);
     return RC_OK;
 }
 
