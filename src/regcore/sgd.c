@@ -136,8 +136,7 @@ static void load_rows(rc_sgd *s, int64_t first, int64_t at, int64_t n)
     rc_load_rows(p, &s->scratch, first, at, n);
     if (!s->changes_rows) return;
     const void **x = by_columns ? s->scratch.x_columns : s->scratch.x_rows + at;
-    if (q->center || s->factor)
-        p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
+    if (q->center || s->factor) p->k->standardize_block((void *const *)x, n, p->D, by_columns, q->center, s->factor);
     if (q->dropout == 0) return;
     const uint32_t threshold = (uint32_t)(q->dropout * 4294967296.0);
     for (int64_t r = 0; r < n; r++) {

@@ -136,30 +136,24 @@ static void step_columns(const int64_t *columns, int64_t n, void *Wt, void *Gt, 
 #define STEP_RUN(width) step_columns_run(columns, n, Wt, Gt, Vt, sum, width, s)
     FOR_WIDTH(STEP_RUN)}
 
-/* The last step in (from, now] at which a weight of size `size` after step `from` is not yet 0; `from` if none is. */
-RC_INLINE int64_t last_alive(const rc_lazy *z, int64_t from, double size)
+/*
+ * Sum over the steps in (from, now] of a weight of size `size` after step `from`: with v = size / scale_from +
+ * drop_from it is the sum of scale_t (v - drop_t) over the steps before v - drop_t reaches 0, the last of which is
+ * found by bisection.
+ */
+RC_INLINE double lazy_sum(const rc_lazy *z, int64_t from, double size)
 {
-    const double limit = z->drop[from] + size / z->scale[from];
+    const double v = z->drop[from] + size / z->scale[from];
     int64_t low = from, high = z->now;
-    if (z->drop[high] < limit) return high;
-    while (high - low > 1) { /* drop[low] < limit <= drop[high], or low = from */
+    if (z->drop[high] < v) low = high;
+    while (high - low > 1) { /* drop[low] < v <= drop[high], or low = from */
         const int64_t middle = low + (high - low) / 2;
-        if (z->drop[middle] < limit)
+        if (z->drop[middle] < v)
             low = middle;
         else
             high = middle;
     }
-    return low;
-}
-
-/* Sum over the steps in (from, now] of a weight that was of size `size` after step `from`, and that only shrank since
- */
-RC_INLINE double lazy_sum(const rc_lazy *z, int64_t from, double size)
-{
-    if (size == 0) return 0;
-    const int64_t last = last_alive(z, from, size);
-    return (size / z->scale[from] + z->drop[from]) * (z->scale_sum[last] - z->scale_sum[from]) -
-           (z->product_sum[last] - z->product_sum[from]);
+    return v * (z->scale_sum[low] - z->scale_sum[from]) - (z->product_sum[low] - z->product_sum[from]);
 }
 
 /* sum += what the columns have been since each was up to date; before prox_columns */
@@ -171,16 +165,25 @@ static void average_columns(const int64_t *columns, int64_t n, const int64_t *up
         const real *w = (const real *)Wt + columns[i] * ldw;
         double *u = sum + columns[i] * ldw;
         if (from == z->now) continue;
-        if (group) {
+        const double scales = (z->scale_sum[z->now] - z->scale_sum[from]) / z->scale[from];
+        if (z->drop[z->now] == z->drop[from]) { /* no threshold: every weight shrank alike */
+            for (int64_t k = 0; k < ldw; k++) u[k] += scales * w[k];
+        } else if (group) {
             double square = 0;
             for (int64_t k = 0; k < ldw; k++) square += (double)w[k] * w[k];
             const double norm = sqrt(square), factor = norm > 0 ? lazy_sum(z, from, norm) / norm : 0;
             for (int64_t k = 0; k < ldw; k++) u[k] += factor * w[k];
-        } else
+        } else {
+            /* weights beyond `limit` are alive to the end */
+            const double limit = z->scale[from] * (z->drop[z->now] - z->drop[from]);
+            const double lost = z->product_sum[z->now] - z->product_sum[from] - z->drop[from] * z->scale[from] * scales;
             for (int64_t k = 0; k < ldw; k++) {
-                const double s = lazy_sum(z, from, w[k] < 0 ? -(double)w[k] : (double)w[k]);
+                const double size = w[k] < 0 ? -(double)w[k] : (double)w[k];
+                if (size == 0) continue;
+                const double s = size > limit ? size * scales - lost : lazy_sum(z, from, size);
                 u[k] += w[k] < 0 ? -s : s;
             }
+        }
     }
 }
 
