@@ -158,6 +158,12 @@ class Objective:
     # ------------------------------------------------------------------ shapes
 
     @property
+    def data_dtype(self) -> np.dtype[Any]:
+        """Type in which X is stored."""
+        dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
+        return dtype
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of W: (n_outputs, n_features), with n_models before it for a stack."""
         shape = (self.n_outputs, self.n_features)
@@ -299,6 +305,17 @@ class Objective:
         triple = (0.0, self._triple[1], 0.0)
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ stochastic steps
+
+    def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:
+        """The compiled loop of `regcore.solvers.sgd`, starting at W and b."""
+        return _core.StochasticGradient(self._problem, W, b, self._triple, self._standardization, **settings)
+
+    def _curvature(self, seed: int, n_rows: int) -> tuple[float, float, float]:
+        """(largest eigenvalue of the mean of x x', mean and largest ||x||**2) over at most n_rows random samples."""
+        found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
+        return found
 
     # ------------------------------------------------------------------ prediction
 

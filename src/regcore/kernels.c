@@ -6,6 +6,7 @@
 #include "parameters.h"
 #include "products.h"
 #include "sparse.h"
+#include "stochastic.h"
 
 #define NAME__(bits, level) rc_kernels_f##bits##_##level
 #define NAME_(bits, level) NAME__(bits, level)
@@ -48,6 +49,12 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .group_value = group_value,
     .group_gradient = group_gradient,
     .group_prox = group_prox,
+    .sgd_step = sgd_step,
+    .prox_columns = prox_columns,
+    .step_columns = step_columns,
+    .average_columns = average_columns,
+    .standardize_block = standardize_block,
+    .drop_features = drop_features,
     .add_moments = add_moments,
     .read_all = read_all,
     .multiply_add = multiply_add,

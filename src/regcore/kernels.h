@@ -49,6 +49,18 @@ typedef struct {
     rc_dtype dtype, index_dtype;
 } rc_csr;
 
+/* A stochastic step: length, momentum, and the penalty's threshold and shrink; group: they are of a column's norm. */
+typedef struct {
+    double step, momentum, threshold, shrink;
+    int group;
+} rc_step;
+
+/* The penalty steps since weights were last brought up to date, see sgd.c; `now` is the last one. */
+typedef struct {
+    int64_t now;
+    double *scale, *drop, *scale_sum, *product_sum;
+} rc_lazy;
+
 typedef struct {
     const char *level;
     int lanes;
@@ -116,6 +128,20 @@ typedef struct {
     double (*group_value)(const void *W, int64_t C, int64_t D);
     void (*group_gradient)(const void *W, int64_t C, int64_t D, double group, void *out);
     void (*group_prox)(const void *W, int64_t C, int64_t D, double threshold, void *out);
+
+    /* --- stochastic steps: see stochastic.h */
+    void (*sgd_step)(void *W, int64_t ldw, void *G, int64_t ldg, void *V, double *sum, int64_t C, int64_t D,
+                     int64_t tail, const rc_step *step);
+    void (*prox_columns)(const int64_t *columns, int64_t n, const double *threshold, const double *shrink, int group,
+                         void *Wt, int64_t ldw);
+    void (*step_columns)(const int64_t *columns, int64_t n, void *Wt, void *Gt, void *Vt, double *sum, int64_t ldw,
+                         const rc_step *step);
+    void (*average_columns)(const int64_t *columns, int64_t n, const int64_t *up_to, const rc_lazy *lazy, int group,
+                            const void *Wt, int64_t ldw, double *sum);
+    void (*standardize_block)(void *const *x, int64_t n, int64_t D, int by_columns, const double *center,
+                              const double *factor);
+    void (*drop_features)(void *values, const int64_t *features, int64_t n, int64_t stride, uint32_t key,
+                          uint32_t threshold, double keep);
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);

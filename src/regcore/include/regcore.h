@@ -156,6 +156,47 @@ rc_status rc_penalty_gradient(rc_dtype real, const void *W, int64_t n_models, in
 rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_t n_classes, int64_t n_features,
                           const rc_penalty *penalty, double step, void *out);
 
+/*
+ * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled rows:
+ *
+ *     eta = eta0 (1 + rate t)^-power,  share = |B| / batch_size  (less than 1 for an epoch's last batch)
+ *     V = momentum V + share * mean gradient over B,  W = prox_{eta share R}(W - eta V),  b = b - eta intercept_rate V_b
+ *
+ * with the weights scaled to a mean of 1 over all rows.  One thread; the bits depend on the seed alone.  On CSR a step
+ * without momentum costs the nonzeros of its batch, whatever the penalty.
+ */
+typedef struct rc_sgd rc_sgd;
+
+typedef struct {
+    rc_dtype real;
+    rc_penalty penalty;        /* l1 or group, not both */
+    const double *center, *scale; /* as in rc_parameters; borrowed. Dense X only */
+    int64_t batch_size;
+    double eta0, rate, power;
+    double momentum;           /* in [0, 1) */
+    double intercept_rate;     /* 0: no intercept */
+    double dropout;            /* probability that a feature of a sample is 0 for a step, the others / (1 - dropout) */
+    int64_t average_from;      /* W and b of the steps from this one on are averaged; negative: never */
+    uint64_t seed;             /* order of the rows, dropout */
+} rc_sgd_options;
+
+/* Borrows the problem's arrays; W (C, D) and b (C,) or NULL (zeros) are copied. One model. */
+rc_status rc_sgd_create(const rc_problem *problem, const rc_sgd_options *options, const void *W, const void *b,
+                        rc_sgd **sgd, rc_error *error);
+void rc_sgd_free(rc_sgd *sgd);
+/* value: mean loss of the samples, each as its batch met it, + R(W) at the end. An interrupted epoch is not resumed;
+ * what it has done so far counts. */
+rc_status rc_sgd_epoch(rc_sgd *sgd, const rc_control *control, double *value, rc_error *error);
+/* Changes eta0 for the steps to come. */
+void rc_sgd_set_eta0(rc_sgd *sgd, double eta0);
+/* The parameters, or their average (the parameters if nothing has been averaged yet); b may be NULL. */
+void rc_sgd_parameters(rc_sgd *sgd, int averaged, void *W, void *b);
+
+/* Curvature of the data, from at most n_rows random rows x (standardised, times the square roots of the weights): the
+ * largest eigenvalue of mean x x^T by power iteration, and the mean and the largest of ||x||^2. */
+rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, const double *scale, uint64_t seed,
+                           int64_t n_rows, double curvature[3], rc_error *error);
+
 /* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second. */
 rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);
 
