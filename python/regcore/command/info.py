@@ -1,0 +1,63 @@
+"""``regcore info``: what this installation is and what it uses. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+OPTIONAL = ("scipy", "scikit-learn", "rich", "pillow", "matplotlib")
+
+
+def collect() -> dict[str, Any]:
+    """What the compiled core says of itself, and the versions of Python and of the packages."""
+    from regcore import _core
+
+    packages: dict[str, str | None] = {}
+    for name in ("numpy", *OPTIONAL):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "core": dict(_core.info()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "packages": packages,
+    }
+
+
+_LABELS = {
+    "version": "regcore",
+    "isa": "CPU level in use",
+    "available": "CPU levels available",
+    "threads": "threads",
+    "openmp": "OpenMP",
+    "compiler": "compiler",
+    "build_type": "build type",
+}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def lines(info: Mapping[str, Any]) -> list[str]:
+    """`collect`'s answer as lines of a label and a value."""
+    core = info["core"]
+    known = [key for key in _LABELS if key in core]
+    rows = [
+        (_LABELS.get(key, key.replace("_", " ")), _value(core[key]))
+        for key in [*known, *(core.keys() - known)]
+    ]
+    rows.append(("Python", f"{info['python']} on {info['platform']}"))
+    rows += [(name, version or "not installed") for name, version in info["packages"].items()]
+    width = max(len(label) for label, _ in rows)
+    return [f"{label:<{width}}  {value}" for label, value in rows]
