@@ -1,0 +1,1 @@
+from regcore import _core

@@ -1,0 +1,489 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
+
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Occurred
+cimport numpy as cnp
+import numpy as np
+import os
+import threading
+
+cnp.import_array()
+
+cdef extern from "regcore.h" nogil:
+    int RC_API_VERSION
+    ctypedef enum rc_status:
+        RC_OK
+        RC_ERROR_ARGUMENT
+        RC_ERROR_NOT_FINITE
+        RC_ERROR_OVERFLOW
+        RC_ERROR_MEMORY
+        RC_INTERRUPTED
+    ctypedef enum rc_dtype:
+        RC_FLOAT32
+        RC_FLOAT64
+        RC_FLOAT16
+        RC_UINT8
+        RC_INT8
+        RC_INT16
+        RC_UINT16
+        RC_INT32
+        RC_UINT32
+        RC_INT64
+        RC_UINT64
+    ctypedef enum rc_loss:
+        pass
+    ctypedef struct rc_error:
+        const char *argument
+        const char *message
+        int64_t row
+        int64_t column
+        double value
+    ctypedef struct rc_vector:
+        const void *data
+        rc_dtype dtype
+        int64_t stride
+    ctypedef struct rc_matrix:
+        const void *data
+        rc_dtype dtype
+        int64_t n_rows
+        int64_t n_columns
+        int64_t row_stride
+        int64_t column_stride
+        const void *indices
+        const void *indptr
+        rc_dtype index_dtype
+        int64_t nnz
+    ctypedef struct rc_penalty:
+        double l1
+        double l2
+        double group
+    ctypedef struct rc_problem:
+        rc_matrix X
+        rc_vector y
+        rc_vector weights
+        int64_t weights_model_stride
+        rc_loss loss
+        int64_t n_classes
+        int64_t n_models
+    ctypedef struct rc_rows:
+        const int64_t *index
+        int64_t start
+        int64_t step
+        int64_t n
+    ctypedef struct rc_control:
+        int n_threads
+        int (*poll)(void *) noexcept nogil
+        void *poll_context
+    ctypedef struct rc_parameters:
+        rc_dtype real
+        const void *W
+        const void *b
+        const double *center
+        const double *scale
+        rc_penalty penalty
+        const double *weight_sums
+    ctypedef struct rc_gradient:
+        double *value
+        void *grad_W
+        void *grad_b
+    ctypedef struct rc_prediction:
+        void *scores
+        int64_t scores_stride
+        void *probabilities
+        int64_t probabilities_stride
+        int64_t *labels
+    rc_status rc_check_problem(const rc_problem *, rc_error *)
+    rc_status rc_evaluate(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
+                          rc_gradient *, rc_error *)
+    rc_status rc_predict(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
+                         rc_prediction *, rc_error *)
+    rc_status rc_penalty_value(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double *)
+    rc_status rc_penalty_gradient(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, void *)
+    rc_status rc_penalty_prox(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double, void *)
+    rc_status rc_measure_limits(rc_dtype, int, double *, double *)
+    const char *rc_isa_active()
+    int rc_isa_available(const char **, int)
+    rc_status rc_isa_select(const char *)
+    int rc_has_openmp()
+    const char *rc_threading()
+    int rc_default_threads()
+
+cdef extern from *:
+    """
+    #ifndef REGCORE_BUILD_TYPE
+    #define REGCORE_BUILD_TYPE "unknown"
+    #define REGCORE_SANITIZE ""
+    #define REGCORE_COMPILER "unknown"
+    #endif
+    """
+    const char *REGCORE_BUILD_TYPE
+    const char *REGCORE_SANITIZE
+    const char *REGCORE_COMPILER
+
+
+# ---------------------------------------------------------------- the CPU level
+
+def select_isa(name=None):
+    """Make a CPU level active: a name from ``info()["available"]``, or None for the best of them."""
+    cdef bytes encoded
+    if name is None:
+        rc_isa_select(NULL)
+        return
+    encoded = name.encode()
+    if rc_isa_select(encoded) != RC_OK:
+        raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+
+
+def available_isas():
+    """Names of the CPU levels that this machine runs, best first."""
+    cdef const char *names[8]
+    cdef int n = rc_isa_available(names, 8)
+    return [names[i].decode() for i in range(n)]
+
+
+def info():
+    """What was built, what this machine runs, and what is active, as a dict."""
+    return {
+        "isa": rc_isa_active().decode(),
+        "available": available_isas(),
+        "threads": rc_default_threads(),
+        "threading": rc_threading().decode(),
+        "openmp": bool(rc_has_openmp()),
+        "compiler": REGCORE_COMPILER.decode(),
+        "build": REGCORE_BUILD_TYPE.decode(),
+        "sanitize": REGCORE_SANITIZE.decode(),
+        "api_version": RC_API_VERSION,
+    }
+
+
+def measure_limits(dtype, int n_threads):
+    """(bytes read per second, floating-point operations per second) that this machine reaches at best."""
+    cdef double bandwidth = 0, peak = 0
+    cdef rc_dtype real = RC_FLOAT32 if np.dtype(dtype) == np.float32 else RC_FLOAT64
+    cdef rc_status status
+    cdef rc_error error
+    with nogil:
+        status = rc_measure_limits(real, n_threads, &bandwidth, &peak)
+    _check(status, &error)
+    return bandwidth, peak
+
+
+select_isa(os.environ.get("REGCORE_ISA") or None)
+
+# ---------------------------------------------------------------- arrays
+
+cdef unsigned long _main_thread = threading.main_thread().ident
+
+
+cdef int _poll(void *context) noexcept nogil:
+    with gil:
+        return PyErr_CheckSignals()
+
+
+cdef int _dtype_code(cnp.dtype dtype) noexcept:
+    """The core's code of a NumPy type in native byte order; -1 if it has none."""
+    cdef int num = dtype.type_num
+    cdef int size = dtype.itemsize
+    if dtype.byteorder == c">" or (dtype.byteorder == c"<" and not np.little_endian):
+        return -1
+    if num == cnp.NPY_FLOAT32:
+        return RC_FLOAT32
+    if num == cnp.NPY_FLOAT64:
+        return RC_FLOAT64
+    if num == cnp.NPY_FLOAT16:
+        return RC_FLOAT16
+    if num == cnp.NPY_BOOL:
+        return RC_UINT8
+    if dtype.kind == c"u":
+        return RC_UINT8 if size == 1 else RC_UINT16 if size == 2 else RC_UINT32 if size == 4 else RC_UINT64
+    if dtype.kind == c"i":
+        return RC_INT8 if size == 1 else RC_INT16 if size == 2 else RC_INT32 if size == 4 else RC_INT64
+    return -1
+
+
+cdef int _code(cnp.ndarray array, str argument) except -1:
+    cdef int code = _dtype_code(array.dtype)
+    if code < 0:
+        raise TypeError(
+            f"{argument} must hold real numbers (float64, float32, float16, integers or bool) in native byte order; "
+            f"got dtype {array.dtype.str}"
+        )
+    return code
+
+
+cdef object _raise(rc_status status, const rc_error *error, object argument=None):
+    """The exception for a status that is not RC_OK."""
+    cdef str name, what
+    if status == RC_INTERRUPTED:
+        if PyErr_Occurred() is NULL:
+            raise KeyboardInterrupt
+        return None  # the signal handler's own exception is pending
+    if status == RC_ERROR_MEMORY:
+        raise MemoryError("regcore could not allocate its workspace")
+    name = error.argument.decode()
+    what = error.message.decode()
+    if status == RC_ERROR_OVERFLOW:
+        raise OverflowError(f"{name} is {what}; scale the features or use float64 weights")
+    where = f" in row {error.row}" if error.row >= 0 else ""
+    if error.column >= 0:
+        where += f", column {error.column}"
+    got = f"; got {error.value:g}{where}" if error.row >= 0 or error.value != 0 else ""
+    raise ValueError(f"{name} {what}{got}")
+
+
+cdef int _check(rc_status status, const rc_error *error) except -1:
+    if status != RC_OK:
+        _raise(status, error)
+        return -1 if PyErr_Occurred() is not NULL else 0
+    return 0
+
+
+cdef class Problem:
+    """Checked, borrowed arrays: X (dense, or the parts of a CSR matrix), labels, weights, and a loss.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), or tuple (data, indices, indptr, shape)
+    y : ndarray of integers of shape (n_samples,), or None (scores only)
+    weights : float32 or float64 ndarray of shape (n_samples,) or (n_models, n_samples), or None
+    loss : int
+        Code of the loss.
+    n_classes : int
+        Rows of one model's W; 1 means the binary form.
+    n_models : int
+    """
+
+    cdef rc_problem problem
+    cdef object arrays
+    cdef readonly int64_t n_samples, n_features, n_classes, n_models
+    cdef readonly object weight_sums
+
+    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
+        cdef cnp.ndarray data, indices, indptr, labels, w
+        cdef rc_error error
+        cdef rc_status status
+        self.arrays = (X, y, weights)
+        if isinstance(X, tuple):
+            data, indices, indptr, shape = X
+            self.problem.X.indices = cnp.PyArray_DATA(indices)
+            self.problem.X.indptr = cnp.PyArray_DATA(indptr)
+            self.problem.X.index_dtype = <rc_dtype>_code(indices, "X.indices")
+            self.problem.X.nnz = min(data.size, indices.size)
+            self.problem.X.n_rows, self.problem.X.n_columns = shape
+        else:
+            data = X
+            self.problem.X.n_rows, self.problem.X.n_columns = data.shape[0], data.shape[1]
+            self.problem.X.row_stride, self.problem.X.column_stride = data.strides[0], data.strides[1]
+        self.problem.X.data = cnp.PyArray_DATA(data)
+        self.problem.X.dtype = <rc_dtype>_code(data, "X")
+        if y is not None:
+            labels = y
+            self.problem.y = rc_vector(cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0])
+        if weights is not None:
+            w = weights
+            self.problem.weights = rc_vector(
+                cnp.PyArray_DATA(w), <rc_dtype>_code(w, "sample_weight"), w.strides[w.ndim - 1]
+            )
+            self.problem.weights_model_stride = w.strides[0] if w.ndim == 2 else 0
+        self.problem.loss = <rc_loss>loss
+        self.problem.n_classes = n_classes
+        self.problem.n_models = n_models
+        self.n_samples, self.n_features = self.problem.X.n_rows, self.problem.X.n_columns
+        self.n_classes, self.n_models = n_classes, n_models
+        with nogil:
+            status = rc_check_problem(&self.problem, &error)
+        _check(status, &error)
+        if weights is None:
+            self.weight_sums = np.full(n_models, float(self.n_samples))
+        else:
+            self.weight_sums = np.broadcast_to(np.sum(weights, axis=-1, dtype=np.float64), (n_models,)).copy()
+
+    cdef int _rows(self, object rows, rc_rows *out) except -1:
+        cdef cnp.ndarray index
+        out.index = NULL
+        if rows is None:
+            out.start, out.step, out.n = 0, 1, self.n_samples
+        elif isinstance(rows, slice):
+            start, stop, step = rows.indices(self.n_samples)
+            out.start, out.step, out.n = start, step, len(range(start, stop, step))
+        else:
+            index = rows
+            out.index = <const int64_t *>cnp.PyArray_DATA(index)
+            out.n = index.shape[0]
+        return 0
+
+    cdef int _parameters(self, cnp.ndarray W, object b, rc_parameters *out) except -1:
+        cdef int code = _code(W, "W")
+        if code != RC_FLOAT32 and code != RC_FLOAT64:
+            raise TypeError(f"W must be float32 or float64; got {W.dtype}")
+        if not cnp.PyArray_IS_C_CONTIGUOUS(W) or W.size != self.n_models * self.n_classes * self.n_features:
+            raise ValueError("W must be C-contiguous with n_models * n_classes * n_features numbers")
+        out.real = <rc_dtype>code
+        out.W = cnp.PyArray_DATA(W)
+        out.b = NULL
+        out.weight_sums = NULL
+        out.center = out.scale = NULL
+        out.penalty = rc_penalty(0, 0, 0)
+        if b is not None:
+            if (<cnp.ndarray>b).size != self.n_models * self.n_classes or _code(b, "b") != code:
+                raise ValueError("b must have one number a class, of W's dtype")
+            out.b = cnp.PyArray_DATA(<cnp.ndarray>b)
+        return 0
+
+    def evaluate(self, cnp.ndarray W, b, tuple penalty, rows, cnp.ndarray values, grad_W, grad_b, int n_threads,
+                 standardize=None):
+        """Write the objective into `values` (n_models,) and, where given, the gradient into grad_W and grad_b."""
+        cdef rc_parameters parameters
+        cdef rc_rows selected
+        cdef rc_control control
+        cdef rc_gradient out
+        cdef rc_error error
+        cdef rc_status status
+        self._rows(rows, &selected)
+        self._parameters(W, b, &parameters)
+        parameters.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
+        if rows is None:
+            parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        _control(&control, n_threads)
+        out.value = <double *>cnp.PyArray_DATA(values)
+        out.grad_W = NULL if grad_W is None else cnp.PyArray_DATA(<cnp.ndarray>grad_W)
+        out.grad_b = NULL if grad_b is None else cnp.PyArray_DATA(<cnp.ndarray>grad_b)
+        with nogil:
+            status = rc_evaluate(&self.problem, &selected, &parameters, &control, &out, &error)
+        _check(status, &error)
+
+    def predict(self, cnp.ndarray W, b, rows, scores, probabilities, labels, int n_threads, standardize=None):
+        """Write scores, probabilities and labels of the rows into the arrays that are not None."""
+        cdef rc_parameters parameters
+        cdef rc_rows selected
+        cdef rc_control control
+        cdef rc_prediction out
+        cdef rc_error error
+        cdef rc_status status
+        self._rows(rows, &selected)
+        self._parameters(W, b, &parameters)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        _control(&control, n_threads)
+        out.scores = out.probabilities = NULL
+        out.labels = NULL
+        out.scores_stride = out.probabilities_stride = 0
+        if scores is not None:
+            out.scores = cnp.PyArray_DATA(<cnp.ndarray>scores)
+            out.scores_stride = scores.strides[0]
+        if probabilities is not None:
+            out.probabilities = cnp.PyArray_DATA(<cnp.ndarray>probabilities)
+            out.probabilities_stride = probabilities.strides[0]
+        if labels is not None:
+            out.labels = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>labels)
+        with nogil:
+            status = rc_predict(&self.problem, &selected, &parameters, &control, &out, &error)
+        _check(status, &error)
+
+
+cdef const double *_doubles(object array, int64_t n) except? NULL:
+    if array is None:
+        return NULL
+    if (<cnp.ndarray?>array).size != n or not array.flags.c_contiguous or array.dtype != np.float64:
+        raise ValueError("standardisation must be contiguous float64 arrays of length n_features")
+    return <const double *>cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef void _control(rc_control *control, int n_threads) noexcept:
+    control.n_threads = n_threads
+    control.poll = NULL
+    if threading.get_ident() == _main_thread:  # signals arrive nowhere else
+        control.poll = _poll
+    control.poll_context = NULL
+
+
+# ---------------------------------------------------------------- penalties
+
+
+cdef cnp.ndarray _weights(object W, int64_t *n_models, int64_t *n_classes, int64_t *n_features):
+    """W as a C-contiguous float array, with its shape as a stack."""
+    cdef cnp.ndarray array = np.ascontiguousarray(W)
+    if array.dtype != np.float32 and array.dtype != np.float64:
+        raise TypeError(f"W must be float32 or float64; got {array.dtype}")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"W must have shape (n_classes, n_features) or (n_models, n_classes, n_features); "
+                         f"got {array.ndim} dimension(s)")
+    n_models[0] = array.shape[0] if array.ndim == 3 else 1
+    n_classes[0] = array.shape[array.ndim - 2]
+    n_features[0] = array.shape[array.ndim - 1]
+    return array
+
+
+cdef rc_dtype _real(cnp.ndarray array):
+    return RC_FLOAT32 if array.dtype == np.float32 else RC_FLOAT64
+
+
+def _output(W, array, out):
+    """Where a result of W's shape goes: the array that the core writes, and whether it is a copy of `out`."""
+    if out is None:
+        return np.empty_like(array)
+    if not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype != array.dtype:
+        raise ValueError(
+            f"out must be an array of shape {array.shape} and dtype {array.dtype}; got "
+            + (f"shape {out.shape} and dtype {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__)
+        )
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable; got a read-only array")
+    if out is not W and np.may_share_memory(out, W) and (
+        out.ctypes.data != W.ctypes.data or out.strides != W.strides
+    ):
+        raise ValueError("out must be W itself or not overlap it")
+    return out if out.flags.c_contiguous else np.empty_like(array)
+
+
+def penalty_value(W, double l1, double l2, double group):
+    """l1 * sum |W| + l2 * sum W**2 + group * sum_features ||W[:, feature]||: a float, or (n_models,) for a stack."""
+    cdef int64_t m, c, d
+    cdef cnp.ndarray array = _weights(W, &m, &c, &d)
+    cdef rc_penalty penalty = rc_penalty(l1, l2, group)
+    cdef cnp.ndarray values = np.zeros(m)
+    cdef rc_dtype real = _real(array)
+    cdef const void *w = cnp.PyArray_DATA(array)
+    cdef double *out = <double *>cnp.PyArray_DATA(values)
+    with nogil:
+        rc_penalty_value(real, w, m, c, d, &penalty, out)
+    return values if array.ndim == 3 else float(values[0])
+
+
+def penalty_gradient(W, double l1, double l2, double group, out=None):
+    """A (sub)gradient of the penalty; 0 at the kinks."""
+    cdef int64_t m, c, d
+    cdef cnp.ndarray array = _weights(W, &m, &c, &d)
+    cdef rc_penalty penalty = rc_penalty(l1, l2, group)
+    cdef cnp.ndarray target = _output(W, array, out)
+    if group != 0 and np.may_share_memory(target, array):
+        array = array.copy()
+    cdef rc_dtype real = _real(array)
+    cdef const void *w = cnp.PyArray_DATA(array)
+    cdef void *o = cnp.PyArray_DATA(target)
+    with nogil:
+        rc_penalty_gradient(real, w, m, c, d, &penalty, o)
+    if out is not None and target is not out:
+        out[...] = target
+    return target if out is None else out
+
+
+def penalty_prox(W, double step, double l1, double l2, double group, out=None):
+    """argmin_V 1/2 ||V - W||^2 + step * R(V), exactly; one pass over W."""
+    cdef int64_t m, c, d
+    cdef cnp.ndarray array = _weights(W, &m, &c, &d)
+    cdef rc_penalty penalty = rc_penalty(l1, l2, group)
+    cdef cnp.ndarray target = _output(W, array, out)
+    cdef rc_dtype real = _real(array)
+    cdef const void *w = cnp.PyArray_DATA(array)
+    cdef void *o = cnp.PyArray_DATA(target)
+    with nogil:
+        rc_penalty_prox(real, w, m, c, d, &penalty, step, o)
+    if out is not None and target is not out:
+        out[...] = target
+    return target if out is None else out

@@ -1,0 +1,558 @@
+/*
+ * The block driver: one pass over X for a call.
+ *
+ * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of its
+ * blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk it
+ * waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
+ * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
+ * then the classes for the gradient.
+ */
+#if defined(__linux__)
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#endif
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "plan.h"
+#include "threads.h"
+
+/* ---------------------------------------------------------------- memory */
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static void *allocate(size_t bytes)
+{
+    const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    void *p = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+#if defined(__linux__)
+    if (p && bytes >= HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+/* ---------------------------------------------------------------- a call */
+
+typedef struct {
+    rc_plan plan;
+    const rc_parameters *parameters;
+    const rc_control *control;
+    int n_threads;
+    const void *W, *b;       /* as the products want them: standardisation folded in, packed or transposed */
+    char *memory;            /* all scratch */
+    rc_scratch *scratch;     /* one a thread */
+    const rc_gradient *out;
+    const rc_prediction *prediction;
+
+    double *total;           /* sum of the gradients; CSR: (D, ldw) */
+    double *total_b;
+    double *chunk_values;    /* (n_chunks, M) */
+    rc_turnstile turnstile;
+    rc_flag stop, not_finite;
+    struct timespec polled;
+
+    /* shared_gradient */
+    int64_t super_first, super_n;
+    const void **shared_rows;
+    void *shared_packed, *shared_S;
+    int64_t n_class_tasks;
+} call;
+
+static char *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
+
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/* The calling thread asks its host now and then whether to go on. */
+static void poll_host(call *c, int thread)
+{
+    struct timespec now;
+    if (thread != 0 || !c->control->poll) return;
+    timespec_get(&now, TIME_UTC);
+    const double elapsed = (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
+    if (elapsed < 0.02 && elapsed >= 0) return;
+    c->polled = now;
+    if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
+}
+
+/* Scores of the rows of a loaded block */
+static void block_scores(const call *c, const rc_scratch *s, int64_t n, void *S)
+{
+    const rc_plan *p = &c->plan;
+    const int64_t padded = round_up(n, p->k->lanes);
+    if (p->sparse) {
+        const rc_matrix *X = &p->problem->X;
+        const rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+        p->k->scores_csr(&csr, s->row_ids, n, c->W, p->ldw, c->b, p->MC, S, p->ld);
+    } else if (p->scores_view == BY_ROWS)
+        p->k->scores_rows(c->W, c->b, p->MC, s->x_rows, n, &p->shape, S, p->ld);
+    else
+        p->k->scores_columns(c->W, c->b, p->MC, p->D, s->x_columns, padded, S, p->ld);
+}
+
+/* Losses of all models on a block; the scores become slopes. */
+static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void *S, double *values)
+{
+    const rc_plan *p = &c->plan;
+    const rc_problem *problem = p->problem;
+    const int64_t padded = round_up(n, p->k->lanes);
+    double check = 0;
+    p->k->load_vector(&problem->y, &p->rows, first, n, padded, s->y);
+    for (int64_t m = 0; m < p->M; m++) {
+        if (m == 0 || problem->weights_model_stride) {
+            static const double one = 1;
+            rc_vector w = {&one, RC_FLOAT64, 0};
+            if (problem->weights.data) {
+                w = problem->weights;
+                w.data = (const char *)w.data + m * problem->weights_model_stride;
+            }
+            p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
+        }
+        void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
+        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y, s->w,
+                                                                               &check);
+    }
+    if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
+}
+
+/* ---------------------------------------------------------------- chunks, each thread with its own gradient */
+
+static void evaluate_chunk(void *context, int64_t chunk, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    rc_scratch *s = &c->scratch[thread];
+    const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
+    double *values = c->chunk_values + chunk * p->M;
+
+    poll_host(c, thread);
+    for (int64_t m = 0; m < p->M; m++) values[m] = 0;
+    for (int64_t i = 0; i < p->MC; i++) s->grad_b[i] = 0;
+    for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
+        const int64_t n = end - first < p->block ? end - first : p->block;
+        rc_load_block(p, s, first, n);
+        block_scores(c, s, n, s->S);
+        block_losses(c, s, first, n, s->S, values);
+        if (c->out->grad_W || c->out->grad_b) {
+            const int64_t padded = round_up(n, p->k->lanes);
+            p->k->row_sums(s->S, p->ld, p->MC, padded, s->grad_b);
+            if (p->sparse) {
+                const rc_matrix *X = &p->problem->X;
+                const rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+                p->k->touch_csr(&csr, s->row_ids, n, s->touched);
+                p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, s->G, p->ldw);
+            } else if (p->gradient_view == BY_ROWS) {
+                const int ahead = p->row_source == DIRECT && !p->rows.index;
+                const ptrdiff_t prefetch = ahead ? (ptrdiff_t)(n * p->rows.step * p->problem->X.row_stride) : 0;
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, prefetch, s->G);
+            } else
+                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, s->G);
+        }
+        first += n;
+    }
+    if (!c->out->grad_W && !c->out->grad_b) return;
+
+    rc_turnstile_wait(&c->turnstile, chunk);
+    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += s->grad_b[i];
+    if (p->sparse)
+        p->k->flush_csr(s->G, p->D, p->ldw, s->touched, c->total);
+    else
+        p->k->flush(s->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+    rc_turnstile_pass(&c->turnstile, chunk);
+}
+
+/* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
+
+static void shared_scores(void *context, int64_t task, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const size_t size = p->k->real_size;
+    rc_scratch s = c->scratch[thread];
+    const int64_t done = task * p->block;
+    const int64_t n = c->super_n - done < p->block ? c->super_n - done : p->block;
+    double *values = c->chunk_values + (c->super_first + done) / p->block * p->M;
+    void *S = offset(c->shared_S, done, size);
+
+    poll_host(c, thread);
+    if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
+    rc_load_block(p, &s, c->super_first + done, n);
+    for (int64_t r = 0; r < n && p->row_source; r++) c->shared_rows[done + r] = s.x_rows[r];
+    for (int64_t d = 0; p->gradient_view == BY_COLUMNS && d < p->D; d++) c->shared_rows[d] = s.x_columns[d];
+    block_scores(c, &s, n, S);
+    block_losses(c, &s, c->super_first + done, n, S, values);
+}
+
+static void shared_gradient(void *context, int64_t task, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const size_t size = p->k->real_size;
+    const int64_t first = p->MC * task / c->n_class_tasks, n = p->MC * (task + 1) / c->n_class_tasks - first;
+    const void *S = offset(c->shared_S, first * p->ld, size);
+
+    poll_host(c, thread);
+    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
+    p->k->gradient_rows(S, p->ld, n, c->shared_rows, c->super_n, &p->shape, 0, c->scratch[thread].G);
+    p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
+}
+
+static void evaluate_super_blocks(call *c)
+{
+    const rc_plan *p = &c->plan;
+    const int64_t N = p->rows.n;
+    for (int64_t first = 0; first < N; first += p->super_block) {
+        c->super_first = first;
+        c->super_n = N - first < p->super_block ? N - first : p->super_block;
+        rc_parallel_for((c->super_n + p->block - 1) / p->block, c->n_threads, shared_scores, c);
+        if (rc_flag_raised(&c->stop) || rc_flag_raised(&c->not_finite)) return;
+        if (c->out->grad_W || c->out->grad_b) rc_parallel_for(c->n_class_tasks, c->n_threads, shared_gradient, c);
+        if (rc_flag_raised(&c->stop)) return;
+    }
+}
+
+/* ---------------------------------------------------------------- parameters in, gradient out */
+
+/* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
+ * W' = W / scale, b' = b - W' center. */
+static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, char *packed)
+{
+    const rc_plan *p = &c->plan;
+    const rc_parameters *q = c->parameters;
+    const size_t size = p->k->real_size;
+    c->W = q->W;
+    if (folded_W) {
+        for (int64_t m = 0; m < p->MC; m++) {
+            double shift = 0;
+            for (int64_t d = 0; d < p->D; d++) {
+                const int64_t i = m * p->D + d;
+                const double w = size == 4 ? ((const float *)q->W)[i] : ((const double *)q->W)[i];
+                const double folded = q->scale ? w / q->scale[d] : w;
+                shift += q->center ? folded * q->center[d] : 0;
+                if (size == 4)
+                    ((float *)(void *)folded_W)[i] = (float)folded;
+                else
+                    ((double *)(void *)folded_W)[i] = folded;
+            }
+            const double b = !q->b ? 0 : size == 4 ? ((const float *)q->b)[m] : ((const double *)q->b)[m];
+            if (size == 4)
+                ((float *)(void *)folded_b)[m] = (float)(b - shift);
+            else
+                ((double *)(void *)folded_b)[m] = b - shift;
+        }
+        c->W = folded_W;
+    } else if (q->b)
+        memcpy(folded_b, q->b, (size_t)p->MC * size);
+    else
+        memset(folded_b, 0, (size_t)p->MC * size);
+    c->b = folded_b;
+    if (!packed) return RC_OK;
+    if (p->sparse) {
+        memset(packed + p->D * p->ldw * (int64_t)size, 0, (size_t)p->k->lanes * size);
+        p->k->transpose_weights(c->W, p->MC, p->D, 0, p->D, packed, p->ldw);
+    } else
+        p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
+    c->W = packed;
+    return RC_OK;
+}
+
+static void finish_gradient(call *c, const double *scale)
+{
+    const rc_plan *p = &c->plan;
+    const rc_parameters *q = c->parameters;
+    const size_t size = p->k->real_size;
+    const int64_t row = p->sparse ? 1 : p->D, stride = p->sparse ? p->ldw : 1;
+    for (int64_t m = 0; m < p->M; m++)
+        for (int64_t k = 0; k < p->C; k++) {
+            const int64_t i = m * p->C + k;
+            double *total = c->total + i * row;
+            for (int64_t d = 0; q->center && d < p->D; d++) total[d * stride] -= c->total_b[i] * q->center[d];
+            for (int64_t d = 0; q->scale && d < p->D; d++) total[d * stride] /= q->scale[d];
+            if (c->out->grad_W)
+                p->k->finish_gradient(total, stride, offset(q->W, i * p->D, size), p->D, scale[m], q->penalty.l1,
+                                      q->penalty.l2, offset(c->out->grad_W, i * p->D, size));
+            if (c->out->grad_b && size == 4)
+                ((float *)c->out->grad_b)[i] = (float)(scale[m] * c->total_b[i]);
+            else if (c->out->grad_b)
+                ((double *)c->out->grad_b)[i] = scale[m] * c->total_b[i];
+        }
+    if (q->penalty.group != 0 && c->out->grad_W)
+        for (int64_t m = 0; m < p->M; m++)
+            p->k->group_gradient(offset(q->W, m * p->C * p->D, size), p->C, p->D, q->penalty.group,
+                                 offset(c->out->grad_W, m * p->C * p->D, size));
+}
+
+/* ---------------------------------------------------------------- what went wrong */
+
+static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
+{
+    if (error) *error = (rc_error){argument, message, -1, -1, 0};
+    return status;
+}
+
+/* A score was not finite: says which number of X, W or b is to blame. */
+static rc_status blame(const call *c, rc_error *error)
+{
+    const rc_problem *problem = c->plan.problem;
+    const rc_matrix *X = &problem->X;
+    const rc_parameters *q = c->parameters;
+    const int64_t n_W = c->plan.MC * c->plan.D;
+    const rc_kernels *k = rc_kernels_for(RC_FLOAT64);
+    double x;
+    for (int64_t i = 0; i < c->plan.rows.n; i++) {
+        const int64_t row = rc_row_at(&c->plan.rows, i);
+        int64_t first = 0, end = c->plan.D;
+        if (c->plan.sparse) {
+            const int wide = X->index_dtype == RC_INT64;
+            first = wide ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
+            end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
+        }
+        for (int64_t j = first; j < end; j++) {
+            const char *at = (const char *)X->data + (c->plan.sparse ? j * rc_item_size(X->dtype)
+                                                                     : row * X->row_stride + j * X->column_stride);
+            k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
+            if (isfinite(x)) continue;
+            fail(error, RC_ERROR_NOT_FINITE, "X", "must be finite");
+            const int wide = X->index_dtype == RC_INT64;
+            if (error) {
+                error->row = row;
+                error->column = !c->plan.sparse ? j : wide ? ((const int64_t *)X->indices)[j] : ((const int32_t *)X->indices)[j];
+                error->value = x;
+            }
+            return RC_ERROR_NOT_FINITE;
+        }
+    }
+    const struct {
+        const char *name;
+        const void *data;
+        int64_t n, row_length;
+    } arrays[] = {{"W", q->W, n_W, c->plan.D}, {"b", q->b, q->b ? c->plan.MC : 0, c->plan.MC}};
+    for (int a = 0; a < 2; a++)
+        for (int64_t i = 0; i < arrays[a].n; i++) {
+            x = q->real == RC_FLOAT32 ? ((const float *)arrays[a].data)[i] : ((const double *)arrays[a].data)[i];
+            if (isfinite(x)) continue;
+            fail(error, RC_ERROR_NOT_FINITE, arrays[a].name, "must be finite");
+            if (error) {
+                error->row = i / arrays[a].row_length;
+                error->column = i % arrays[a].row_length;
+                error->value = x;
+            }
+            return RC_ERROR_NOT_FINITE;
+        }
+    return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but its product with W overflows the compute type");
+}
+
+static rc_status check_call(const rc_problem *problem, const rc_rows *rows, const rc_parameters *q, int needs_y,
+                            rc_error *error)
+{
+    if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
+        return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
+    if (!q->W) return fail(error, RC_ERROR_ARGUMENT, "W", "is missing");
+    if (needs_y && !problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (rows->n < 1) return fail(error, RC_ERROR_ARGUMENT, "rows", "must select at least one row");
+    const int64_t N = problem->X.n_rows;
+    for (int64_t i = 0; i < rows->n; i += rows->index || rows->n == 1 ? 1 : rows->n - 1)
+        if (rc_row_at(rows, i) < 0 || rc_row_at(rows, i) >= N) {
+            fail(error, RC_ERROR_ARGUMENT, "rows", "must lie within the rows of X");
+            if (error) error->row = i, error->value = (double)rc_row_at(rows, i);
+            return RC_ERROR_ARGUMENT;
+        }
+    return RC_OK;
+}
+
+/* ---------------------------------------------------------------- the call as a whole */
+
+/* Allocates and prepares everything; *memory is to be freed whatever the status. */
+static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, const rc_parameters *q,
+                       const rc_control *control, int with_gradient)
+{
+    memset(c, 0, sizeof *c);
+    rc_make_plan(&c->plan, problem, rows, q->real, with_gradient);
+    const rc_plan *p = &c->plan;
+    const size_t size = p->k->real_size;
+    c->parameters = q;
+    c->control = control;
+    c->n_threads = rc_useful_threads(p, control->n_threads);
+    const int64_t most_tasks = p->shared_gradient ? (p->super_block + p->block - 1) / p->block + p->MC : p->n_chunks;
+    if (c->n_threads > most_tasks) c->n_threads = (int)most_tasks;
+
+    /* one allocation: the pieces in order, each aligned to a cache line */
+    const int fold = q->center || q->scale;
+    const int packs = p->sparse || p->scores_view == BY_ROWS;
+    const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
+    const int64_t total_length = !with_gradient ? 0 : p->sparse ? p->D * p->ldw : p->MC * p->D;
+    const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
+    rc_scratch probe;
+    const size_t pieces[] = {
+        (size_t)c->n_threads * sizeof(rc_scratch),
+        fold ? (size_t)(p->MC * p->D) * size : 0,
+        (size_t)p->MC * size,
+        packs ? (size_t)packed_length * size : 0,
+        (size_t)total_length * sizeof(double),
+        (size_t)p->MC * sizeof(double),
+        (size_t)(n_values * p->M) * sizeof(double),
+        p->shared_gradient ? (size_t)(p->super_block + 2 * p->k->row_tile) * sizeof(void *) : 0,
+        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size : 0,
+        p->shared_gradient ? (size_t)(p->MC * p->ld) * size : 0,
+        (size_t)c->n_threads * rc_layout_scratch(p, NULL, &probe),
+    };
+    enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
+    char *at[N_PIECES];
+    size_t bytes = 64;
+    for (int i = 0; i < N_PIECES; i++) bytes += (pieces[i] + 127) / 64 * 64;
+    c->memory = allocate(bytes);
+    if (!c->memory) return RC_ERROR_MEMORY;
+    char *next = c->memory;
+    for (int i = 0; i < N_PIECES; i++) {
+        at[i] = pieces[i] ? next : NULL;
+        next += (pieces[i] + 127) / 64 * 64;
+    }
+    c->scratch = (rc_scratch *)(void *)at[0];
+    c->total = (double *)(void *)at[4];
+    c->total_b = (double *)(void *)at[5];
+    c->chunk_values = (double *)(void *)at[6];
+    c->shared_rows = (const void **)(void *)at[7];
+    c->shared_packed = at[8];
+    c->shared_S = at[9];
+    if (with_gradient) memset(c->total, 0, pieces[4]);
+    memset(c->total_b, 0, pieces[5]);
+    memset(c->chunk_values, 0, pieces[6]);
+    for (int t = 0; t < c->n_threads; t++) {
+        rc_scratch *s = &c->scratch[t];
+        rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
+        if (with_gradient) memset(s->G, 0, (size_t)p->gradient_length * size);
+        if (p->sparse) memset(s->touched, 0, (size_t)(p->D >> SPARSE_GROUP_BITS) + 1);
+    }
+    if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
+    return prepare_parameters(c, at[1], at[2], at[3]);
+}
+
+/* Sum of a model's weights over the rows */
+static double sum_weights(const rc_problem *problem, const rc_rows *rows, int64_t model)
+{
+    const rc_vector *w = &problem->weights;
+    const char *base = (const char *)w->data + model * problem->weights_model_stride;
+    double sum = 0;
+    if (!w->data) return (double)rows->n;
+    for (int64_t i = 0; i < rows->n; i++) {
+        const char *at = base + rc_row_at(rows, i) * w->stride;
+        sum += w->dtype == RC_FLOAT32 ? *(const float *)(const void *)at : *(const double *)(const void *)at;
+    }
+    return sum;
+}
+
+rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                      const rc_control *control, rc_gradient *out, rc_error *error)
+{
+    rc_status status = check_call(problem, rows, parameters, 1, error);
+    if (status != RC_OK) return status;
+    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+
+    call c;
+    const int with_gradient = out->grad_W || out->grad_b;
+    status = begin(&c, problem, rows, parameters, control, with_gradient);
+    double *scale = malloc((size_t)problem->n_models * sizeof *scale);
+    if (!scale) status = RC_ERROR_MEMORY;
+    for (int64_t m = 0; m < problem->n_models && status == RC_OK; m++) {
+        const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
+        scale[m] = 1 / sum;
+        if (!(sum > 0)) status = fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
+    }
+    if (status == RC_OK) {
+        const rc_plan *p = &c.plan;
+        c.out = out;
+        if (p->shared_gradient)
+            evaluate_super_blocks(&c);
+        else
+            rc_parallel_for(p->n_chunks, c.n_threads, evaluate_chunk, &c);
+        if (rc_flag_raised(&c.stop))
+            status = fail(error, RC_INTERRUPTED, "", "interrupted");
+        else if (rc_flag_raised(&c.not_finite))
+            status = blame(&c, error);
+    }
+    if (status == RC_OK && out->value) {
+        const rc_plan *p = &c.plan;
+        const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
+        for (int64_t m = 0; m < p->M; m++) {
+            double sum = 0;
+            for (int64_t i = 0; i < n_values; i++) sum += c.chunk_values[i * p->M + m];
+            out->value[m] = scale[m] * sum;
+        }
+        const rc_penalty *r = &parameters->penalty;
+        if (r->l1 != 0 || r->l2 != 0 || r->group != 0) {
+            double penalty;
+            for (int64_t m = 0; m < p->M; m++) {
+                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C, p->D, r,
+                                 &penalty);
+                out->value[m] += penalty;
+            }
+        }
+    }
+    if (status == RC_OK && with_gradient) finish_gradient(&c, scale);
+    free(scale);
+    free(c.memory);
+    return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
+}
+
+/* ---------------------------------------------------------------- prediction */
+
+static void predict_chunk(void *context, int64_t chunk, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const rc_prediction *out = c->prediction;
+    rc_scratch *s = &c->scratch[thread];
+    const size_t size = p->k->real_size;
+    const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
+    const int64_t n_probabilities = p->C > 1 ? p->C : 2;
+
+    poll_host(c, thread);
+    for (int64_t first = start, n; first < end && !rc_flag_raised(&c->stop); first += n) {
+        n = end - first < p->block ? end - first : p->block;
+        const int64_t padded = round_up(n, p->k->lanes);
+        rc_load_block(p, s, first, n);
+        block_scores(c, s, n, s->S);
+        if (p->k->check_scores(s->S, p->ld, p->MC, n) != 0) {
+            rc_flag_raise(&c->not_finite);
+            return;
+        }
+        if (out->scores)
+            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride, out->scores_stride);
+        for (int64_t m = 0; m < p->M; m++) {
+            void *S = offset(s->S, m * p->C * p->ld, size);
+            if (out->labels)
+                p->k->labels(S, p->ld, p->C, n, out->labels + first * p->M + m, p->M * (int64_t)sizeof(int64_t));
+            if (out->probabilities) {
+                /* the binary form needs a row of scores of its own for its second class */
+                void *P = p->C == 1 ? s->pair : S;
+                if (p->C == 1) memcpy(P, S, (size_t)padded * size);
+                p->k->probabilities(P, p->ld, p->C, padded);
+                p->k->store_scores(P, p->ld, n_probabilities, n,
+                                   (char *)out->probabilities + first * out->probabilities_stride +
+                                       m * n_probabilities * (int64_t)size,
+                                   out->probabilities_stride);
+            }
+        }
+    }
+}
+
+rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                     const rc_control *control, rc_prediction *out, rc_error *error)
+{
+    rc_status status = check_call(problem, rows, parameters, 0, error);
+    if (status != RC_OK) return status;
+    call c;
+    status = begin(&c, problem, rows, parameters, control, 0);
+    if (status == RC_OK) {
+        c.prediction = out;
+        rc_parallel_for(c.plan.n_chunks, c.n_threads, predict_chunk, &c);
+        if (rc_flag_raised(&c.stop))
+            status = fail(error, RC_INTERRUPTED, "", "interrupted");
+        else if (rc_flag_raised(&c.not_finite))
+            status = blame(&c, error);
+    }
+    free(c.memory);
+    return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
+}

@@ -1,0 +1,167 @@
+/*
+ * regcore: loss and gradient of regularised linear classifiers, fused into one pass over the data.
+ *
+ *     objective(W, b) = (1/sum w) sum_i w_i loss(y_i, W x_i + b) + R(W)
+ *
+ * N samples, D features, C classes.  X is (N, D), W is (C, D), b is (C,); C = 1 means the binary form.  A stack holds M
+ * models: W is (M, C, D), b is (M, C), and each model may have sample weights of its own.
+ *
+ * Every function returns a status; unless it is RC_OK, outputs of rc_evaluate are untouched and those of rc_predict void.  The same call gives
+ * the same bits with any number of threads.  The functions hold no state: any number of host threads may call them.
+ */
+#ifndef REGCORE_H
+#define REGCORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RC_API_VERSION 1
+
+typedef enum {
+    RC_OK = 0,
+    RC_ERROR_ARGUMENT,    /* rc_error.argument breaks a rule */
+    RC_ERROR_NOT_FINITE,  /* a NaN or an infinity in rc_error.argument at (row, column) */
+    RC_ERROR_OVERFLOW,    /* finite inputs, but a score beyond the compute type */
+    RC_ERROR_MEMORY,
+    RC_INTERRUPTED        /* rc_control.poll asked to stop */
+} rc_status;
+
+typedef enum {
+    RC_FLOAT32,
+    RC_FLOAT64,
+    RC_FLOAT16,
+    RC_UINT8,
+    RC_INT8,
+    RC_INT16,
+    RC_UINT16,
+    RC_INT32,
+    RC_UINT32,
+    RC_INT64,
+    RC_UINT64
+} rc_dtype;
+
+typedef enum { RC_CROSS_ENTROPY, RC_HINGE, RC_SQUARED_HINGE, RC_CRAMMER_SINGER, RC_N_LOSSES } rc_loss;
+
+/* What went wrong, in the terms of the argument; message is a static string. */
+typedef struct {
+    const char *argument;
+    const char *message;
+    int64_t row, column; /* -1 where they say nothing */
+    double value;
+} rc_error;
+
+/* A strided array of `n` numbers; data = NULL: absent. The stride is in bytes. */
+typedef struct {
+    const void *data;
+    rc_dtype dtype;
+    int64_t stride;
+} rc_vector;
+
+/* X: dense with any strides (bytes), or CSR (indices != NULL; row_stride and column_stride unused). */
+typedef struct {
+    const void *data;
+    rc_dtype dtype;
+    int64_t n_rows, n_columns;
+    int64_t row_stride, column_stride;
+    const void *indices, *indptr;
+    rc_dtype index_dtype; /* RC_INT32 or RC_INT64, of indices and indptr alike */
+    int64_t nnz;          /* length of data and indices */
+} rc_matrix;
+
+/* Penalty R(W) = l1 sum|W| + l2 sum W^2 + group sum_features ||W[:, feature]||_2 */
+typedef struct {
+    double l1, l2, group;
+} rc_penalty;
+
+typedef struct {
+    rc_matrix X;
+    rc_vector y;           /* integers in [0, max(n_classes, 2)); NULL: scores only */
+    rc_vector weights;     /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
+    int64_t weights_model_stride; /* bytes between the weights of two models; 0: shared */
+    rc_loss loss;
+    int64_t n_classes;     /* rows of W; 1: binary form */
+    int64_t n_models;      /* M; 1 unless a stack */
+} rc_problem;
+
+/* The rows of an evaluation: n of them, start + i*step, or index[i]. */
+typedef struct {
+    const int64_t *index;
+    int64_t start, step, n;
+} rc_rows;
+
+typedef struct {
+    int n_threads;             /* at most; the work decides whether they are woken */
+    int (*poll)(void *);       /* called now and then by the calling thread; non-zero: stop. NULL: never */
+    void *poll_context;
+} rc_control;
+
+/* Parameters, all C-contiguous and of the compute type `real` (RC_FLOAT32 or RC_FLOAT64). */
+typedef struct {
+    rc_dtype real;
+    const void *W;       /* (M, C, D) */
+    const void *b;       /* (M, C) or NULL: no intercept */
+    const double *center, *scale; /* (D,): features are (x - center) / scale; NULL: as they are */
+    rc_penalty penalty;  /* added to value and gradient */
+    const double *weight_sums; /* (M,): sum of the weights over the rows; NULL: computed */
+} rc_parameters;
+
+/* Outputs of rc_evaluate; NULL: not wanted. */
+typedef struct {
+    double *value;  /* (M,) */
+    void *grad_W;   /* (M, C, D) of `real` */
+    void *grad_b;   /* (M, C) of `real` */
+} rc_gradient;
+
+/* Outputs of rc_predict, by row; NULL: not wanted. Row strides in bytes, unit column stride. */
+typedef struct {
+    void *scores;         /* (n, M*C) of `real` */
+    int64_t scores_stride;
+    void *probabilities;  /* (n, M*max(C, 2)) of `real` */
+    int64_t probabilities_stride;
+    int64_t *labels;      /* (n, M) */
+} rc_prediction;
+
+/* Checks what a problem says of its arrays: pointers, shapes, types, labels, weights, CSR structure. One pass over y,
+ * weights and indices; the values of X are checked by the evaluation that reads them. */
+rc_status rc_check_problem(const rc_problem *problem, rc_error *error);
+
+rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                      const rc_control *control, rc_gradient *out, rc_error *error);
+
+rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                     const rc_control *control, rc_prediction *out, rc_error *error);
+
+/* Column means and standard deviations of X (population, ddof 0), weighted by problem->weights if there are any.
+ * CSR: zeros count. mean, scale: (D,) */
+rc_status rc_column_statistics(const rc_problem *problem, const rc_control *control, double *mean, double *scale,
+                               rc_error *error);
+
+/* Penalties on W of shape (n_models, n_classes, n_features), C-contiguous; out may be W. */
+rc_status rc_penalty_value(rc_dtype real, const void *W, int64_t n_models, int64_t n_classes, int64_t n_features,
+                           const rc_penalty *penalty, double *value);
+rc_status rc_penalty_gradient(rc_dtype real, const void *W, int64_t n_models, int64_t n_classes, int64_t n_features,
+                              const rc_penalty *penalty, void *out);
+/* argmin_V 1/2 ||V - W||^2 + step R(V) */
+rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_t n_classes, int64_t n_features,
+                          const rc_penalty *penalty, double step, void *out);
+
+/* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second. */
+rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);
+
+/* CPU levels */
+const char *rc_isa_active(void);
+int rc_isa_available(const char *names[], int capacity); /* best first; returns how many */
+rc_status rc_isa_select(const char *name);               /* NULL: the best. Not while other calls run */
+int rc_has_openmp(void);
+const char *rc_threading(void);
+int rc_default_threads(void);
+const char *rc_status_message(rc_status status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

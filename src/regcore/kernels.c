@@ -1,0 +1,53 @@
+/* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
+#include "kernels.h"
+#include "limits.h"
+#include "losses.h"
+#include "packing.h"
+#include "parameters.h"
+#include "products.h"
+#include "sparse.h"
+
+#define NAME__(bits, level) rc_kernels_f##bits##_##level
+#define NAME_(bits, level) NAME__(bits, level)
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+extern const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL);
+const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
+    .level = STRING(RC_LEVEL),
+    .lanes = LANES,
+    .row_tile = DOT_ROWS > LANES ? DOT_ROWS : LANES,
+    .real_size = sizeof(real),
+    .pack_rows = pack_rows,
+    .pack_columns = pack_columns,
+    .transpose = transpose,
+    .pack_weights = pack_weights,
+    .load_vector = load_vector,
+    .scores_rows = scores_rows,
+    .scores_columns = scores_columns,
+    .gradient_rows = gradient_rows,
+    .gradient_columns = gradient_columns,
+    .flush = flush,
+    .loss = {cross_entropy, hinge, squared_hinge, crammer_singer},
+    .binary_loss = {binary_cross_entropy, binary_hinge, binary_squared_hinge, NULL},
+    .row_sums = row_sums,
+    .check_scores = check_scores,
+    .store_scores = store_scores,
+    .probabilities = probabilities,
+    .labels = labels,
+    .csr_row_length = sparse_row_length,
+    .transpose_weights = transpose_weights,
+    .scores_csr = scores_csr,
+    .gradient_csr = gradient_csr,
+    .touch_csr = touch_csr,
+    .flush_csr = flush_csr,
+    .finish_gradient = finish_gradient,
+    .penalty_value = penalty_value,
+    .penalty_gradient = penalty_gradient,
+    .penalty_prox = penalty_prox,
+    .group_value = group_value,
+    .group_gradient = group_gradient,
+    .group_prox = group_prox,
+    .read_all = read_all,
+    .multiply_add = multiply_add,
+};

@@ -1,0 +1,119 @@
+/*
+ * The table of kernels: one per real type and CPU level, chosen when the library is loaded.
+ *
+ * Kernels allocate nothing, hold no state, know no threads and trust their input.  `void *` stands for the real type of
+ * the table.  A block of scores S is class-major: S[c*ld + r] is class c of row r, so that a loss works on LANES rows at
+ * a time and needs no horizontal operation.  Rows from n to the next multiple of `lanes` hold finite numbers and have
+ * weight 0.
+ *
+ * A block of X comes in one of two views:
+ *   rows     x[r] points to a row of D consecutive reals (D >= lanes);
+ *   columns  x[d] points to feature d of consecutive rows, readable and finite up to a multiple of `lanes`.
+ */
+#ifndef REGCORE_KERNELS_H
+#define REGCORE_KERNELS_H
+
+#include "include/regcore.h"
+
+static inline int64_t rc_item_size(rc_dtype dtype)
+{
+    static const int8_t sizes[] = {4, 8, 2, 1, 1, 2, 2, 4, 4, 8, 8};
+    return sizes[dtype];
+}
+
+/* Row i of an evaluation, as a row of X */
+static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
+{
+    return rows->index ? rows->index[i] : rows->start + i * rows->step;
+}
+
+/* The last vector of a row ends with the row: it overlaps its neighbour instead of reading past the end.  A packed
+ * weight matrix holds zeros in the lanes seen twice, a packed gradient holds sums that unpacking drops. */
+typedef struct {
+    int64_t n_vectors, last_offset, packed; /* packed = n_vectors * lanes, the length of a packed row */
+} rc_row_shape;
+
+#define SPARSE_GROUP_BITS 5 /* columns whose gradient is summed together: 2^5 */
+
+typedef struct {
+    const void *data;
+    const void *indices;
+    const void *indptr;
+    rc_dtype dtype, index_dtype;
+} rc_csr;
+
+typedef struct {
+    const char *level;
+    int lanes;
+    int row_tile;          /* readable rows: x[] must be padded to a multiple */
+    size_t real_size;
+
+    /* --- dense: packing. src[r] is the start of a row in the storage type */
+    void (*pack_rows)(const char *const *src, rc_dtype dtype, int64_t column_stride, int64_t n, int64_t D, void *dst,
+                      int64_t ld);
+    void (*pack_columns)(const char *const *src, rc_dtype dtype, int64_t column_stride, int64_t n, int64_t D, void *dst,
+                         int64_t ld);
+    /* dst[j*ld + i] = src[i][j], n_in >= lanes vectors of length n_out >= lanes */
+    void (*transpose)(const void *const *src, int64_t n_in, int64_t n_out, void *dst, int64_t ld);
+    void (*pack_weights)(const void *W, int64_t C, int64_t D, const rc_row_shape *shape, void *dst);
+    /* n numbers of a vector as reals, then zeros up to `padded` */
+    void (*load_vector)(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst);
+
+    /* --- dense: products */
+    /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed */
+    void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, int64_t n,
+                        const rc_row_shape *shape, void *S, int64_t ld);
+    /* S[c][r] = b[c] + sum_d W[c][d] x[d][r] with lanes along the rows */
+    void (*scores_columns)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
+                           void *S, int64_t ld);
+    /* G[c] += sum_r S[c][r] x[r], G packed; `prefetch` bytes ahead of x is what will be read next (0: unknown) */
+    void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, int64_t n,
+                          const rc_row_shape *shape, ptrdiff_t prefetch, void *G);
+    /* G[c][d] += sum_r S[c][r] x[d][r] */
+    void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
+                             void *G);
+    /* total += G (double), G = 0; packed: G is packed by shape */
+    void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
+
+    /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
+    double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                                double *check);
+    double (*binary_loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                                       double *check);
+    void (*row_sums)(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums);
+
+    /* --- prediction from a block of scores */
+    double (*check_scores)(const void *S, int64_t ld, int64_t C, int64_t n);
+    void (*store_scores)(const void *S, int64_t ld, int64_t C, int64_t n, void *out, int64_t stride);
+    void (*probabilities)(void *S, int64_t ld, int64_t C, int64_t n_padded);
+    void (*labels)(const void *S, int64_t ld, int64_t C, int64_t n, int64_t *out, int64_t stride);
+
+    /* --- CSR: Wt and Gt are (D, C) with leading dimension ldw = csr_row_length(C) */
+    int64_t (*csr_row_length)(int64_t C);
+    void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, void *Wt, int64_t ldw);
+    void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *Wt, int64_t ldw, const void *b,
+                       int64_t C, void *S, int64_t ld);
+    void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
+                         void *Gt, int64_t ldw);
+    void (*touch_csr)(const rc_csr *x, const int64_t *rows, int64_t n, uint8_t *touched);
+    void (*flush_csr)(void *Gt, int64_t D, int64_t ldw, uint8_t *touched, double *total);
+
+    /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
+    void (*finish_gradient)(const double *total, int64_t stride, const void *W, int64_t n, double scale, double l1,
+                            double l2, void *out);
+    double (*penalty_value)(const void *W, int64_t n, double l1, double l2);
+    void (*penalty_gradient)(const void *W, int64_t n, double l1, double l2, void *out);
+    void (*penalty_prox)(const void *W, int64_t n, double threshold, double shrink, void *out);
+    double (*group_value)(const void *W, int64_t C, int64_t D);
+    void (*group_gradient)(const void *W, int64_t C, int64_t D, double group, void *out);
+    void (*group_prox)(const void *W, int64_t C, int64_t D, double threshold, void *out);
+
+    /* --- the machine's limits */
+    double (*read_all)(const void *data, int64_t n);
+    double (*multiply_add)(int64_t n, int64_t *per_round);
+} rc_kernels;
+
+/* cpu.c: the one file that knows the levels */
+const rc_kernels *rc_kernels_for(rc_dtype real);
+
+#endif

@@ -1,0 +1,256 @@
+/*
+ * The losses.  Each turns a class-major block of scores into weight * dloss/dscore in place and returns the sum of
+ * weight * loss.  Lanes run along the rows, so a loss is a few vertical loops over the classes.
+ *
+ *     cross_entropy    log(1 + rest / e_y),  e_j = exp(s_j - max), rest = sum_{j != y} e_j
+ *     hinge            sum_{j != y} max(0, s_j - s_y + 1)                                 Weston and Watkins (1999)
+ *     squared_hinge    sum_{j != y} max(0, s_j - s_y + 1)^2
+ *     crammer_singer   max(0, 1 + max_{j != y} s_j - s_y)                                 Crammer and Singer (2001)
+ *
+ * Binary forms have one score s and t = +1 or -1: log(1 + exp(-t s)), max(0, 1 - t s), its square.  At a kink the
+ * subgradient is 0; of several largest scores the first counts.  cross_entropy keeps `rest` apart from e_y because a
+ * well fitted sample has rest << 1: neither its loss nor its gradient is then a difference of nearly equal numbers.
+ * squared_hinge sums in double: scores of 1e30 are legal in float32 and their squares are not.
+ *
+ * *check becomes NaN if any score is NaN or infinite (0 * s is 0 for all others).
+ */
+#ifndef REGCORE_LOSSES_H
+#define REGCORE_LOSSES_H
+
+#include "kernels.h"
+#include "simd.h"
+
+#define CLASS_RUN 32 /* a float32 sum over the classes starts anew after so many: its error grows with their number */
+
+/* Makes the block loss `name` from name##_rows, which handles one vector of rows: s[c*ld] are their scores of class c, and
+ * it returns the unweighted losses, having replaced the scores by weight * derivative. */
+#define DEFINE_LOSS(name)                                                                                              \
+    static double name(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w, double *check)  \
+    {                                                                                                                  \
+        vwide sum = w_zero();                                                                                          \
+        vreal zero_if_finite = v_set(0);                                                                               \
+        for (int64_t r = 0; r < n_padded; r += LANES) {                                                                \
+            const vreal label = v_load((const real *)y + r), weight = v_load((const real *)w + r);                     \
+            sum += v_widen(weight) * name##_rows((real *)S + r, ld, C, label, weight, &zero_if_finite);                \
+        }                                                                                                              \
+        *check += w_sum(v_widen(zero_if_finite));                                                                      \
+        return w_sum(sum);                                                                                             \
+    }
+#define ROWS(name)                                                                                                     \
+    RC_INLINE vwide name##_rows(real *s, int64_t ld, int64_t C, vreal label, vreal weight, vreal *zero_if_finite)
+
+ROWS(cross_entropy)
+{
+    vreal largest = v_load(s), own = v_set(0);
+    for (int64_t c = 0; c < C; c++) {
+        const vreal score = v_load(s + c * ld);
+        *zero_if_finite += score * REAL_C(0.0);
+        largest = v_max(largest, score);
+        own = v_select(label == (real)c, score, own);
+    }
+    vreal rest = v_set(0), own_exp = v_set(0);
+    for (int64_t first = 0; first < C; first += CLASS_RUN) {
+        vreal run = v_set(0);
+        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
+            const vreal e = v_exp_nonpositive(v_load(s + c * ld) - largest);
+            v_store(s + c * ld, e);
+            run += v_select(label == (real)c, v_set(0), e);
+            own_exp = v_select(label == (real)c, e, own_exp);
+        }
+        rest += run;
+    }
+    const vreal factor = weight / (rest + own_exp);
+    for (int64_t c = 0; c < C; c++)
+        v_store(s + c * ld, factor * v_select(label == (real)c, -rest, v_load(s + c * ld)));
+    const vreal loss = v_log1p_nonnegative(rest + (own_exp - REAL_C(1.0))) + (largest - own);
+    return v_widen(loss);
+}
+DEFINE_LOSS(cross_entropy)
+
+/* s_y of each row */
+RC_INLINE vreal own_score(const real *s, int64_t ld, int64_t C, vreal label, vreal *zero_if_finite)
+{
+    vreal own = v_set(0);
+    for (int64_t c = 0; c < C; c++) {
+        const vreal score = v_load(s + c * ld);
+        *zero_if_finite += score * REAL_C(0.0);
+        own = v_select(label == (real)c, score, own);
+    }
+    return own;
+}
+
+ROWS(hinge)
+{
+    const vreal shift = REAL_C(1.0) - own_score(s, ld, C, label, zero_if_finite);
+    vwide loss = w_zero();
+    vreal violations = v_set(0);
+    for (int64_t first = 0; first < C; first += CLASS_RUN) {
+        vreal run = v_set(0);
+        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
+            const vreal margin = v_select(label == (real)c, v_set(0), v_load(s + c * ld) + shift);
+            const vmask violated = margin > v_set(0);
+            run += v_select(violated, margin, v_set(0));
+            violations += v_select(violated, v_set(1), v_set(0));
+            v_store(s + c * ld, v_select(violated, weight, v_set(0)));
+        }
+        loss += v_widen(run);
+    }
+    for (int64_t c = 0; c < C; c++)
+        v_store(s + c * ld, v_select(label == (real)c, -weight * violations, v_load(s + c * ld)));
+    return loss;
+}
+DEFINE_LOSS(hinge)
+
+ROWS(squared_hinge)
+{
+    const vreal shift = REAL_C(1.0) - own_score(s, ld, C, label, zero_if_finite);
+    vwide loss = w_zero();
+    vreal total = v_set(0);
+    for (int64_t first = 0; first < C; first += CLASS_RUN) {
+        vreal run = v_set(0);
+        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
+            vreal margin = v_max(v_load(s + c * ld) + shift, v_set(0));
+            margin = v_select(label == (real)c, v_set(0), margin);
+            loss += v_widen(margin) * v_widen(margin);
+            run += margin;
+            v_store(s + c * ld, 2 * weight * margin);
+        }
+        total += run;
+    }
+    for (int64_t c = 0; c < C; c++)
+        v_store(s + c * ld, v_select(label == (real)c, -2 * weight * total, v_load(s + c * ld)));
+    return loss;
+}
+DEFINE_LOSS(squared_hinge)
+
+ROWS(crammer_singer)
+{
+    const vreal own = own_score(s, ld, C, label, zero_if_finite);
+    vreal rival_class = v_set(-1), rival = v_set(0);
+    for (int64_t c = 0; c < C; c++) {
+        const vreal score = v_load(s + c * ld);
+        const vmask better = (label != (real)c) & ((score > rival) | (rival_class < v_set(0)));
+        rival = v_select(better, score, rival);
+        rival_class = v_select(better, v_set((real)c), rival_class);
+    }
+    vreal margin = REAL_C(1.0) + (rival - own);
+    margin = v_select(rival_class < v_set(0), v_set(0), v_max(margin, v_set(0)));
+    const vreal step = v_select(margin > v_set(0), weight, v_set(0));
+    for (int64_t c = 0; c < C; c++) {
+        const vreal up = v_select(rival_class == (real)c, step, v_set(0));
+        v_store(s + c * ld, v_select(label == (real)c, -step, up));
+    }
+    return v_widen(margin);
+}
+DEFINE_LOSS(crammer_singer)
+
+ROWS(binary_cross_entropy)
+{
+    (void)ld, (void)C;
+    const vreal score = v_load(s);
+    *zero_if_finite += score * REAL_C(0.0);
+    const vreal sign = 2 * label - REAL_C(1.0), z = sign * score;
+    const vreal e = v_exp_nonpositive(v_min(z, -z)); /* exp(-|z|) */
+    const vreal p = v_select(z > v_set(0), e, v_set(1)) / (e + REAL_C(1.0)); /* 1 - P(y) */
+    v_store(s, -sign * weight * p);
+    return v_widen(v_log1p_nonnegative(e) + v_max(-z, v_set(0)));
+}
+DEFINE_LOSS(binary_cross_entropy)
+
+ROWS(binary_hinge)
+{
+    (void)ld, (void)C;
+    const vreal score = v_load(s);
+    *zero_if_finite += score * REAL_C(0.0);
+    const vreal sign = 2 * label - REAL_C(1.0), margin = v_max(REAL_C(1.0) - sign * score, v_set(0));
+    v_store(s, v_select(margin > v_set(0), -sign * weight, v_set(0)));
+    return v_widen(margin);
+}
+DEFINE_LOSS(binary_hinge)
+
+ROWS(binary_squared_hinge)
+{
+    (void)ld, (void)C;
+    const vreal score = v_load(s);
+    *zero_if_finite += score * REAL_C(0.0);
+    const vreal sign = 2 * label - REAL_C(1.0), margin = v_max(REAL_C(1.0) - sign * score, v_set(0));
+    v_store(s, -2 * sign * weight * margin);
+    return v_widen(margin) * v_widen(margin);
+}
+DEFINE_LOSS(binary_squared_hinge)
+
+/* sums[c] += sum_r S[c][r]: the gradient of the intercepts */
+static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums)
+{
+    for (int64_t c = 0; c < C; c++) {
+        vreal sum = v_set(0);
+        for (int64_t r = 0; r < n_padded; r += LANES) sum += v_load((const real *)S + c * ld + r);
+        sums[c] += w_sum(v_widen(sum));
+    }
+}
+
+/* ---------------------------------------------------------------- prediction */
+
+static double check_scores(const void *S, int64_t ld, int64_t C, int64_t n)
+{
+    double check = 0;
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t r = 0; r < n; r++) check += ((const real *)S)[c * ld + r] * REAL_C(0.0);
+    return check;
+}
+
+static void store_scores(const void *S, int64_t ld, int64_t C, int64_t n, void *out, int64_t stride)
+{
+    for (int64_t r = 0; r < n; r++) {
+        real *o = (real *)(void *)((char *)out + r * stride);
+        for (int64_t c = 0; c < C; c++) o[c] = ((const real *)S)[c * ld + r];
+    }
+}
+
+/* Scores to softmax probabilities; the binary form fills S[0], S[ld] with P(0), P(1). */
+static void probabilities(void *S, int64_t ld, int64_t C, int64_t n_padded)
+{
+    for (int64_t r = 0; r < n_padded; r += LANES) {
+        real *s = (real *)S + r;
+        if (C == 1) {
+            const vreal z = v_load(s), e = v_exp_nonpositive(v_min(z, -z));
+            const vreal small = e / (e + REAL_C(1.0)), large = REAL_C(1.0) / (e + REAL_C(1.0));
+            v_store(s, v_select(z > v_set(0), small, large));
+            v_store(s + ld, v_select(z > v_set(0), large, small));
+            continue;
+        }
+        vreal largest = v_load(s), sum = v_set(0);
+        for (int64_t c = 1; c < C; c++) largest = v_max(largest, v_load(s + c * ld));
+        for (int64_t first = 0; first < C; first += CLASS_RUN) {
+            vreal run = v_set(0);
+            for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
+                const vreal e = v_exp_nonpositive(v_load(s + c * ld) - largest);
+                v_store(s + c * ld, e);
+                run += e;
+            }
+            sum += run;
+        }
+        for (int64_t c = 0; c < C; c++) v_store(s + c * ld, v_load(s + c * ld) / sum);
+    }
+}
+
+/* The first class with the largest score; the binary form compares with 0. Stride in bytes. */
+static void labels(const void *S, int64_t ld, int64_t C, int64_t n, int64_t *out, int64_t stride)
+{
+    real best_class[LANES];
+    for (int64_t r = 0; r < n; r += LANES) {
+        const real *s = (const real *)S + r;
+        vreal best = v_load(s), arg = v_set(0);
+        if (C == 1) arg = v_select(best > v_set(0), v_set(1), v_set(0));
+        for (int64_t c = 1; c < C; c++) {
+            const vreal score = v_load(s + c * ld);
+            arg = v_select(score > best, v_set((real)c), arg);
+            best = v_max(best, score);
+        }
+        v_store(best_class, arg);
+        for (int64_t i = 0; i < LANES && r + i < n; i++)
+            *(int64_t *)(void *)((char *)out + (r + i) * stride) = (int64_t)best_class[i];
+    }
+}
+
+#endif

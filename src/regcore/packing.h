@@ -1,0 +1,171 @@
+/*
+ * Moving numbers into the shape that the products want: any storage type and strides to the compute type, a block of
+ * rows at a time, into a buffer that stays in cache.  A storage type is one line here and nothing elsewhere.
+ */
+#ifndef REGCORE_PACKING_H
+#define REGCORE_PACKING_H
+
+#include "kernels.h"
+#include "simd.h"
+
+#if defined(__F16C__) && LANES >= 8 && RC_REAL_BITS == 32
+#include <immintrin.h>
+#endif
+
+/* IEEE half to real without a branch, subnormals and specials included: shift the 15 magnitude bits into float32's
+ * place, rescale the exponent by a multiplication with 2^112, and put the specials' exponent back. */
+RC_INLINE real half_to_real(uint16_t h)
+{
+    const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
+    float value;
+    memcpy(&value, &magnitude, sizeof value);
+    value *= 5.192296858534828e+33f; /* 2^112 */
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits |= (uint32_t)(h & 0x8000) << 16 | (magnitude >= 0x0f800000 ? 0x7f800000u : 0u);
+    memcpy(&value, &bits, sizeof value);
+    return (real)value;
+}
+#define CAST(x) ((real)(x))
+
+/* Calls BODY(type, convert) for the storage type. */
+#define FOR_STORAGE(dtype, BODY)                                                                                       \
+    switch (dtype) {                                                                                                   \
+    case RC_FLOAT32: BODY(float, CAST) break;                                                                          \
+    case RC_FLOAT64: BODY(double, CAST) break;                                                                         \
+    case RC_FLOAT16: BODY(uint16_t, half_to_real) break;                                                               \
+    case RC_UINT8: BODY(uint8_t, CAST) break;                                                                          \
+    case RC_INT8: BODY(int8_t, CAST) break;                                                                            \
+    case RC_INT16: BODY(int16_t, CAST) break;                                                                          \
+    case RC_UINT16: BODY(uint16_t, CAST) break;                                                                        \
+    case RC_INT32: BODY(int32_t, CAST) break;                                                                          \
+    case RC_UINT32: BODY(uint32_t, CAST) break;                                                                        \
+    case RC_INT64: BODY(int64_t, CAST) break;                                                                          \
+    case RC_UINT64: BODY(uint64_t, CAST) break;                                                                        \
+    }
+
+#define LOAD(type, convert, p) (memcpy(&item, (p), sizeof(type)), convert(item))
+
+static void convert_run(const char *src, rc_dtype dtype, int64_t n, real *dst)
+{
+    int64_t i = 0;
+#if defined(__F16C__) && LANES >= 8 && RC_REAL_BITS == 32
+    if (dtype == RC_FLOAT16)
+        for (; i + LANES <= n; i += LANES) {
+#if LANES == 16
+            _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
+#else
+            _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
+#endif
+        }
+#endif
+#define CONVERT_RUN(type, convert)                                                                                     \
+    for (type item; i < n; i++) dst[i] = LOAD(type, convert, src + i * (int64_t)sizeof(type));
+    FOR_STORAGE(dtype, CONVERT_RUN)
+#undef CONVERT_RUN
+}
+
+/* dst[r*ld + d] = row r, feature d */
+static void pack_rows(const char *const *src, rc_dtype dtype, int64_t column_stride, int64_t n, int64_t D, void *dst,
+                      int64_t ld)
+{
+    real *out = dst;
+    if (column_stride == rc_item_size(dtype)) {
+        for (int64_t r = 0; r < n; r++) convert_run(src[r], dtype, D, out + r * ld);
+        return;
+    }
+    /* a tile of 16 features at a time, so that a source that is contiguous by columns is read along its lines */
+#define PACK_ROWS(type, convert)                                                                                       \
+    for (int64_t first = 0; first < D; first += 16)                                                                    \
+        for (int64_t r = 0; r < n; r++)                                                                                \
+            for (int64_t d = first; d < D && d < first + 16; d++) {                                                    \
+                type item;                                                                                             \
+                out[r * ld + d] = LOAD(type, convert, src[r] + d * column_stride);                                     \
+            }
+    FOR_STORAGE(dtype, PACK_ROWS)
+#undef PACK_ROWS
+}
+
+/* dst[d*ld + r] = row r, feature d; rows from n to the next multiple of LANES become 0 */
+static void pack_columns(const char *const *src, rc_dtype dtype, int64_t column_stride, int64_t n, int64_t D, void *dst,
+                         int64_t ld)
+{
+    real *out = dst;
+    const int64_t padded = (n + LANES - 1) / LANES * LANES;
+    const int64_t step = n > 1 ? src[1] - src[0] : rc_item_size(dtype);
+    int contiguous = step == rc_item_size(dtype);
+    for (int64_t r = 1; r < n && contiguous; r++) contiguous = src[r] - src[r - 1] == step;
+    for (int64_t d = 0; d < D; d++) {
+        real *o = out + d * ld;
+        if (contiguous)
+            convert_run(src[0] + d * column_stride, dtype, n, o);
+        else {
+#define PACK_COLUMN(type, convert)                                                                                     \
+    for (int64_t r = 0; r < n; r++) {                                                                                  \
+        type item;                                                                                                     \
+        o[r] = LOAD(type, convert, src[r] + d * column_stride);                                                        \
+    }
+            FOR_STORAGE(dtype, PACK_COLUMN)
+#undef PACK_COLUMN
+        }
+        for (int64_t r = n; r < padded; r++) o[r] = 0;
+    }
+}
+
+/* dst[j*ld + i] = src[i][j]: src has n_in vectors of length n_out, both at least LANES; the last tiles overlap. */
+static void transpose(const void *const *src, int64_t n_in, int64_t n_out, void *dst, int64_t ld)
+{
+    const real *const *in = (const real *const *)src;
+    real *out = dst;
+    for (int64_t ii = 0; ii < n_in; ii += LANES) {
+        const int64_t i = ii + LANES <= n_in ? ii : n_in - LANES;
+        for (int64_t jj = 0; jj < n_out; jj += LANES) {
+            const int64_t j = jj + LANES <= n_out ? jj : n_out - LANES;
+            vreal tile[LANES];
+            RC_UNROLL for (int k = 0; k < LANES; k++) tile[k] = v_load(in[i + k] + j);
+            v_transpose(tile);
+            RC_UNROLL for (int k = 0; k < LANES; k++) v_store(out + (j + k) * ld + i, tile[k]);
+        }
+    }
+}
+
+static void pack_weights(const void *W, int64_t C, int64_t D, const rc_row_shape *shape, void *dst)
+{
+    const real *w = W;
+    real *out = dst;
+    const int64_t regular = (shape->n_vectors - 1) * LANES, tail = D - regular;
+    for (int64_t c = 0; c < C; c++, w += D, out += shape->packed) {
+        memcpy(out, w, (size_t)regular * sizeof(real));
+        for (int64_t i = 0; i < LANES - tail; i++) out[regular + i] = 0;
+        memcpy(out + shape->packed - tail, w + regular, (size_t)tail * sizeof(real));
+    }
+}
+
+/* total += G, G = 0. Unpacks: the lanes of the last vector that its neighbour also has are dropped. */
+static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total)
+{
+    real *g = G;
+    const int64_t ld = shape ? shape->packed : D, regular = shape ? (shape->n_vectors - 1) * LANES : D;
+    for (int64_t c = 0; c < C; c++, g += ld, total += D) {
+        for (int64_t d = 0; d < regular; d++) total[d] += g[d];
+        for (int64_t d = regular; d < D; d++) total[d] += g[ld - D + d];
+        memset(g, 0, (size_t)ld * sizeof(real));
+    }
+}
+
+/* n numbers of a strided vector as reals, then zeros up to `padded` */
+static void load_vector(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst)
+{
+    const char *base = v->data;
+    real *out = dst;
+#define LOAD_VECTOR(type, convert)                                                                                     \
+    for (int64_t i = 0; i < n; i++) {                                                                                  \
+        type item;                                                                                                     \
+        out[i] = LOAD(type, convert, base + rc_row_at(rows, first + i) * v->stride);                                   \
+    }
+    FOR_STORAGE(v->dtype, LOAD_VECTOR)
+#undef LOAD_VECTOR
+    for (int64_t i = n; i < padded; i++) out[i] = 0;
+}
+
+#endif

@@ -1,0 +1,203 @@
+#include "plan.h"
+
+#include <string.h>
+
+enum {
+    BLOCK_BYTES = 128 << 10,        /* of X in a block: it must stay in L2 between its two uses */
+    MOST_BLOCK_ROWS = 512,
+    PARTIAL_BYTES = 4 << 20,        /* a thread's own gradient; beyond that one is shared */
+    SUPER_BLOCK_BYTES = 6 << 20,    /* of scores */
+    LARGEST_CHUNK = 4096,           /* float32 sums start anew after so many rows: their error does not grow with N */
+    SMALLEST_CHUNK = 256,
+    WORK_PER_THREAD = 1 << 20       /* multiply-adds that repay waking a thread */
+};
+
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+/*
+ * Scores by rows cost a tree of shuffles for every sum, about 3/lanes operations a class and row; scores by columns cost
+ * a transpose of the block, about log2(lanes)/lanes operations a number.  So the first pays for few classes, the second
+ * for many; `ratio` is measured.
+ */
+static int few_classes(const rc_plan *plan)
+{
+    enum { FEATURES_PER_CLASS = 8 };
+    return plan->MC <= 3 || plan->MC * FEATURES_PER_CLASS <= plan->D;
+}
+
+static void choose_views(rc_plan *plan, rc_dtype real)
+{
+    const rc_matrix *X = &plan->problem->X;
+    const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
+    const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
+    const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0 && plan->D >= lanes;
+    const int direct_columns = native && !plan->rows.index && X->row_stride * plan->rows.step == size &&
+                               X->column_stride % size == 0;
+    const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
+                         X->row_stride * plan->rows.step != rc_item_size(X->dtype);
+
+    if (plan->D < lanes || (!row_like && few_classes(plan))) {
+        plan->scores_view = plan->gradient_view = BY_COLUMNS;
+        plan->column_source = direct_columns ? DIRECT : PACKED;
+    } else if (few_classes(plan)) {
+        plan->scores_view = plan->gradient_view = BY_ROWS;
+        plan->row_source = direct_rows ? DIRECT : PACKED;
+    } else {
+        plan->scores_view = BY_COLUMNS;
+        plan->gradient_view = BY_ROWS;
+        plan->row_source = direct_rows ? DIRECT : row_like ? PACKED : TRANSPOSED;
+        plan->column_source = row_like ? TRANSPOSED : direct_columns ? DIRECT : PACKED;
+    }
+}
+
+/* The threads share the classes of a super-block's gradient, so that one wants the rows in any case. */
+static void share_gradient(rc_plan *plan)
+{
+    const int64_t size = (int64_t)plan->k->real_size;
+    plan->shared_gradient = 1;
+    if (plan->gradient_view == BY_COLUMNS) {
+        plan->gradient_view = BY_ROWS;
+        plan->row_source = TRANSPOSED;
+    }
+    plan->block = clamp(plan->block, plan->D <= 16384 ? 64 : 16, MOST_BLOCK_ROWS);
+    plan->super_block = clamp(SUPER_BLOCK_BYTES / (size * plan->MC) / plan->block, 1, 16) * plan->block;
+    plan->task_classes = clamp(plan->MC / 32, 1, 12);
+    plan->gradient_length = plan->task_classes * plan->shape.packed;
+}
+
+/* Guided: a chunk is 1/16 of what is left, within bounds; a pure function of n. */
+static int64_t chunk_rows(int64_t left)
+{
+    return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
+}
+
+/* Chunks of the largest size stand first; how many there are has a closed form, the rest are few. */
+static int64_t walk_chunks(int64_t n, int64_t *chunk)
+{
+    const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
+    int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
+    while (i < *chunk && start < n) {
+        const int64_t rows = chunk_rows(n - start);
+        start += rows < n - start ? rows : n - start;
+        i++;
+    }
+    *chunk = i;
+    return start;
+}
+
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan->rows.n, &chunk); }
+
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
+{
+    memset(plan, 0, sizeof *plan);
+    plan->k = rc_kernels_for(real);
+    plan->problem = problem;
+    plan->rows = *rows;
+    plan->D = problem->X.n_columns;
+    plan->C = problem->n_classes;
+    plan->M = problem->n_models;
+    plan->MC = plan->M * plan->C;
+    plan->sparse = problem->X.indices != NULL;
+
+    const int64_t lanes = plan->k->lanes, size = (int64_t)plan->k->real_size;
+    const int64_t n_vectors = (plan->D + lanes - 1) / lanes;
+    plan->shape = (rc_row_shape){n_vectors, plan->D - lanes, n_vectors * lanes};
+
+    if (plan->sparse) {
+        plan->ldw = plan->k->csr_row_length(plan->MC);
+        plan->gradient_length = plan->D * plan->ldw + lanes;
+        plan->block = clamp(BLOCK_BYTES / (size * plan->MC), lanes, MOST_BLOCK_ROWS) / lanes * lanes;
+    } else {
+        choose_views(plan, real);
+        const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
+        plan->gradient_length = plan->MC * gradient_row;
+        const int64_t granule = lanes > 16 ? lanes : 16;
+        plan->block = clamp(BLOCK_BYTES / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
+        if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
+    }
+    if (!with_gradient) plan->gradient_length = 0;
+    if (plan->block > rows->n) plan->block = round_up(rows->n > 0 ? rows->n : 1, plan->k->row_tile);
+    /* one vector more than a multiple of 4096 bytes can be: the classes of a row must not share a cache set */
+    plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
+    plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
+    plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
+    plan->n_chunks = INT64_MAX;
+    walk_chunks(rows->n, &plan->n_chunks);
+}
+
+static void *carve(char *memory, size_t *used, int64_t n, size_t size)
+{
+    void *p = memory ? memory + *used : NULL;
+    *used += ((size_t)n * size + 127) / 64 * 64;
+    return p;
+}
+
+size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
+{
+    const size_t size = plan->k->real_size;
+    const int64_t rows = round_up(plan->block, plan->k->row_tile) + plan->k->row_tile;
+    size_t used = 0;
+    s->sources = carve(memory, &used, rows, sizeof *s->sources);
+    s->x_rows = carve(memory, &used, rows, sizeof *s->x_rows);
+    s->row_ids = carve(memory, &used, plan->sparse ? rows : 0, sizeof *s->row_ids);
+    s->x_columns = carve(memory, &used, plan->column_source ? plan->D + plan->k->row_tile : 0, sizeof *s->x_columns);
+    s->packed_rows = carve(memory, &used, plan->row_source >= PACKED ? rows * plan->row_ld : 0, size);
+    s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
+    s->y = carve(memory, &used, rows, size);
+    s->w = carve(memory, &used, rows, size);
+    s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
+    s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
+    s->touched = carve(memory, &used, plan->sparse ? (plan->D >> SPARSE_GROUP_BITS) + 1 : 0, 1);
+    s->G = carve(memory, &used, plan->gradient_length, size);
+    s->grad_b = carve(memory, &used, plan->MC, sizeof(double));
+    return used;
+}
+
+void rc_load_block(const rc_plan *plan, rc_scratch *s, int64_t first, int64_t n)
+{
+    const rc_matrix *X = &plan->problem->X;
+    const int64_t size = (int64_t)plan->k->real_size;
+    const int64_t tiled = round_up(n, plan->k->row_tile);
+    if (plan->sparse) {
+        for (int64_t r = 0; r < n; r++) s->row_ids[r] = rc_row_at(&plan->rows, first + r);
+        return;
+    }
+    for (int64_t r = 0; r < n; r++) s->sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
+
+    /* a direct column must be readable to the end of its last vector */
+    const rc_source columns = plan->column_source == DIRECT && n % plan->k->lanes ? PACKED : plan->column_source;
+    if (columns == DIRECT)
+        for (int64_t d = 0; d < plan->D; d++) s->x_columns[d] = s->sources[0] + d * X->column_stride;
+    if (columns == PACKED)
+        plan->k->pack_columns(s->sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
+    if (columns == PACKED || columns == TRANSPOSED)
+        for (int64_t d = 0; d < plan->D; d++)
+            s->x_columns[d] = (const char *)s->packed_columns + d * plan->column_ld * size;
+    if (columns != ABSENT)
+        for (int64_t d = plan->D; d < plan->D + plan->k->row_tile; d++) s->x_columns[d] = s->x_columns[plan->D - 1];
+
+    if (plan->row_source == DIRECT)
+        for (int64_t r = 0; r < n; r++) s->x_rows[r] = s->sources[r];
+    if (plan->row_source == PACKED)
+        plan->k->pack_rows(s->sources, X->dtype, X->column_stride, n, plan->D, s->packed_rows, plan->row_ld);
+    if (plan->row_source == TRANSPOSED)
+        plan->k->transpose(s->x_columns, plan->D, round_up(n, plan->k->lanes), s->packed_rows, plan->row_ld);
+    if (plan->row_source >= PACKED)
+        for (int64_t r = 0; r < n; r++) s->x_rows[r] = (const char *)s->packed_rows + r * plan->row_ld * size;
+    if (plan->row_source != ABSENT)
+        for (int64_t r = n; r < tiled; r++) s->x_rows[r] = s->x_rows[n - 1];
+
+    if (columns == TRANSPOSED)
+        plan->k->transpose(s->x_rows, round_up(n, plan->k->lanes), plan->D, s->packed_columns, plan->column_ld);
+}
+
+int rc_useful_threads(const rc_plan *plan, int wanted)
+{
+    const rc_matrix *X = &plan->problem->X;
+    const double rows = (double)plan->rows.n;
+    const double numbers = plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
+    const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
+    if (wanted < 1) wanted = rc_default_threads();
+    return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;
+}

@@ -1,0 +1,60 @@
+/*
+ * How a call walks over X: which view of a block each product uses, how many rows make a block and a chunk, and what
+ * every thread needs.  Everything follows from the shapes and types alone, never from the number of threads: that is
+ * what makes the result the same, bit for bit, with any number of them.
+ */
+#ifndef REGCORE_PLAN_H
+#define REGCORE_PLAN_H
+
+#include "kernels.h"
+
+typedef enum { BY_ROWS, BY_COLUMNS } rc_view;
+typedef enum { ABSENT, DIRECT, PACKED, TRANSPOSED } rc_source;
+
+typedef struct {
+    const rc_kernels *k;
+    const rc_problem *problem;
+    rc_rows rows;
+    int64_t D, C, M, MC;
+    int sparse;
+
+    rc_view scores_view, gradient_view;
+    rc_source row_source, column_source; /* where each view of a block comes from */
+    rc_row_shape shape;                  /* of a row, and of packed W and G */
+    int64_t ldw;                         /* CSR: row length of Wt and Gt */
+
+    int64_t block, ld;                   /* most rows in a block; the leading dimension of its scores */
+    int64_t column_ld, row_ld;           /* leading dimensions of packed views */
+    int64_t n_chunks;
+    int shared_gradient;                 /* one gradient for all threads, a super-block of rows at a time */
+    int64_t super_block, task_classes;
+
+    int64_t gradient_length;             /* reals in a thread's G */
+} rc_plan;
+
+/* A thread's buffers, carved out of one allocation */
+typedef struct {
+    const void **x_rows, **x_columns;
+    const char **sources;
+    int64_t *row_ids;
+    void *packed_rows, *packed_columns;
+    void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
+    uint8_t *touched;
+    double *grad_b;
+} rc_scratch;
+
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient);
+
+/* Chunk i is [rc_chunk_start(i), rc_chunk_start(i + 1)): large ones first, so that threads end together. */
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk);
+
+/* Bytes of a thread's scratch, and its pointers into memory aligned to 64 bytes (NULL: only the size) */
+size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *scratch);
+
+/* Makes the views of rows [first, first + n) that the plan asks for. */
+void rc_load_block(const rc_plan *plan, rc_scratch *scratch, int64_t first, int64_t n);
+
+/* How many threads the work is worth, at most `wanted`. */
+int rc_useful_threads(const rc_plan *plan, int wanted);
+
+#endif

@@ -1,0 +1,245 @@
+/*
+ * The vector shim: one real type, one vector of it, and the few operations that the kernels need.
+ *
+ * A file that includes this header is compiled once per real type (RC_REAL_BITS 32 or 64) and CPU level
+ * (RC_VECTOR_BYTES 64, 32, 16; 0 for plain C, where a "vector" is a single real).  The compiler flags of the level,
+ * not intrinsics, choose the instructions; everything here is static, so that no two levels can share a function.
+ */
+#ifndef REGCORE_SIMD_H
+#define REGCORE_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if RC_REAL_BITS == 32
+typedef float real;
+typedef int32_t ireal;
+typedef uint32_t ureal;
+#define REAL_C(x) x##f
+#else
+typedef double real;
+typedef int64_t ireal;
+typedef uint64_t ureal;
+#define REAL_C(x) x
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define RC_INLINE static inline __attribute__((always_inline, unused))
+#define RC_RESTRICT __restrict__
+#define RC_UNROLL _Pragma("GCC unroll 16")
+#define rc_prefetch(p) __builtin_prefetch((p), 0, 2)
+#else
+#define RC_INLINE static inline
+#define RC_RESTRICT
+#define RC_UNROLL
+#define rc_prefetch(p) ((void)(p))
+#endif
+
+#if RC_VECTOR_BYTES
+#define LANES (RC_VECTOR_BYTES / (RC_REAL_BITS / 8))
+typedef real vreal __attribute__((vector_size(RC_VECTOR_BYTES)));
+typedef ireal vmask __attribute__((vector_size(RC_VECTOR_BYTES)));
+typedef ureal vbits __attribute__((vector_size(RC_VECTOR_BYTES)));
+typedef real vreal_unaligned __attribute__((vector_size(RC_VECTOR_BYTES), aligned(RC_REAL_BITS / 8), may_alias));
+/* as many doubles as there are lanes: sums that must not lose float32's 24 bits */
+typedef double vwide __attribute__((vector_size(8 * LANES)));
+
+RC_INLINE vreal v_load(const real *p) { return *(const vreal_unaligned *)p; }
+RC_INLINE void v_store(real *p, vreal v) { *(vreal_unaligned *)p = v; }
+RC_INLINE vreal v_set(real x) { return x - (vreal){0}; }
+RC_INLINE vreal v_select(vmask m, vreal a, vreal b) { return (vreal)((m & (vmask)a) | (~m & (vmask)b)); }
+RC_INLINE vmask v_bits(vreal v) { return (vmask)v; }
+RC_INLINE vreal v_from_bits(vmask m) { return (vreal)m; }
+RC_INLINE vmask v_set_bits(ireal x) { return x - (vmask){0}; }
+RC_INLINE vwide v_widen(vreal v) { return __builtin_convertvector(v, vwide); }
+RC_INLINE double w_sum(vwide w)
+{
+    double sum = 0;
+    for (int i = 0; i < LANES; i++) sum += w[i];
+    return sum;
+}
+#else
+#define LANES 1
+typedef real vreal;
+typedef ireal vmask;
+typedef ureal vbits;
+typedef double vwide;
+
+RC_INLINE vreal v_load(const real *p) { return *p; }
+RC_INLINE void v_store(real *p, vreal v) { *p = v; }
+RC_INLINE vreal v_set(real x) { return x; }
+RC_INLINE vreal v_select(vmask m, vreal a, vreal b) { return m ? a : b; }
+RC_INLINE vmask v_bits(vreal v)
+{
+    vmask m;
+    memcpy(&m, &v, sizeof m);
+    return m;
+}
+RC_INLINE vreal v_from_bits(vmask m)
+{
+    vreal v;
+    memcpy(&v, &m, sizeof v);
+    return v;
+}
+RC_INLINE vmask v_set_bits(ireal x) { return x; }
+RC_INLINE vwide v_widen(vreal v) { return (double)v; }
+RC_INLINE double w_sum(vwide w) { return w; }
+#endif
+
+RC_INLINE vreal v_max(vreal a, vreal b) { return v_select(a > b, a, b); }
+RC_INLINE vreal v_min(vreal a, vreal b) { return v_select(a < b, a, b); }
+RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
+
+/*
+ * LANES sums at once: lane i of the result is the sum over the lanes of a[i].  Each stage adds the two halves of every
+ * block of a pair of vectors and lays the results side by side; log2(LANES) stages and LANES-1 pairs in all, against
+ * LANES * log2(LANES) shuffles for one vector after the other.
+ */
+#if LANES > 1
+#if defined(__clang__) || __GNUC__ >= 12
+#define V_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
+#endif
+#endif
+
+#if LANES == 16
+#define LOW_8(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define HIGH_8(a, b) V_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define LOW_4(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+#define HIGH_4(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
+#elif LANES == 8
+#define LOW_4(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HIGH_4(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#elif LANES == 4
+#define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 4, 5)
+#define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 6, 7)
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 4, 2, 6)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 5, 3, 7)
+#elif LANES == 2
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 2)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 3)
+#endif
+
+#define SUM_STAGE(half)                                                                                                \
+    RC_UNROLL for (int i = 0; i < (half); i++) a[i] = LOW_##half(a[i], a[i + (half)]) + HIGH_##half(a[i], a[i + (half)])
+
+RC_INLINE vreal v_sums(vreal *a)
+{
+#if LANES >= 16
+    SUM_STAGE(8);
+#endif
+#if LANES >= 8
+    SUM_STAGE(4);
+#endif
+#if LANES >= 4
+    SUM_STAGE(2);
+#endif
+#if LANES >= 2
+    SUM_STAGE(1);
+#endif
+    return a[0];
+}
+
+/* The LANES x LANES transpose: the same halves, kept apart instead of added. */
+#define TRANSPOSE_STAGE(half)                                                                                          \
+    RC_UNROLL for (int i = 0; i < LANES; i++)                                                                          \
+    {                                                                                                                  \
+        if (i & (half)) continue;                                                                                      \
+        const vreal low = LOW_##half(a[i], a[i + (half)]);                                                             \
+        a[i + (half)] = HIGH_##half(a[i], a[i + (half)]);                                                              \
+        a[i] = low;                                                                                                    \
+    }
+
+RC_INLINE void v_transpose(vreal *a)
+{
+#if LANES >= 16
+    TRANSPOSE_STAGE(8)
+#endif
+#if LANES >= 8
+    TRANSPOSE_STAGE(4)
+#endif
+#if LANES >= 4
+    TRANSPOSE_STAGE(2)
+#endif
+#if LANES >= 2
+    TRANSPOSE_STAGE(1)
+#endif
+    (void)a;
+}
+
+/*
+ * exp for x <= 0 and log(1 + t) for t >= 0, to about one unit in the last place; nothing else is needed by the losses.
+ *
+ * exp: x = n ln2 + r, |r| <= ln2/2 (ln2 split in two so that n*ln2 loses nothing), e^r = 1 + r + r^2 q(r) with q the
+ * Chebyshev interpolant of its degree; adding 1.5*2^mantissa leaves n in the low bits, from where it moves into the
+ * exponent.  Below the smallest normal number the result is 0.
+ * log: u = 1 + t = 2^k m, sqrt(1/2) <= m < sqrt(2), log m = 2 artanh((m-1)/(m+1)) by its series; what the rounding of
+ * 1 + t lost is put back as (t - (u - 1)) / u, so small t keep their relative accuracy.
+ */
+#if RC_REAL_BITS == 32
+#define EXP_LOWEST REAL_C(-87.0)
+#define EXP_MAGIC REAL_C(12582912.0)
+#define MANTISSA_BITS 23
+#define LN2_HIGH REAL_C(0.693145751953125)
+#define LN2_LOW REAL_C(1.428606765330187e-06)
+#define SQRT_HALF_BITS 0x3f3504f3
+#define ONE_BITS 0x3f800000
+static const real exp_q[] = {1.3926183587713495e-03f, 8.3631790527225774e-03f, 4.1666554617204574e-02f,
+                             1.6666576986987757e-01f, 0.5f};
+#define LOG_TERMS 5
+#else
+#define EXP_LOWEST REAL_C(-708.0)
+#define EXP_MAGIC REAL_C(6755399441055744.0)
+#define MANTISSA_BITS 52
+#define LN2_HIGH REAL_C(0.693147180369123816490)
+#define LN2_LOW REAL_C(1.90821492927058770002e-10)
+#define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
+#define ONE_BITS 0x3ff0000000000000
+static const real exp_q[] = {2.5100385495510319e-08, 2.7620088445409748e-07, 2.7557268459997065e-06,
+                             2.4801521295954375e-05, 1.9841269853863617e-04, 1.3888888917213717e-03,
+                             8.3333333333300618e-03, 4.1666666666624128e-02, 1.6666666666666667e-01,
+                             0.5000000000000001};
+#define LOG_TERMS 11
+#endif
+#define EXP_TERMS ((int)(sizeof exp_q / sizeof exp_q[0]))
+
+RC_INLINE vreal v_exp_nonpositive(vreal x)
+{
+    const vmask underflow = x < v_set(EXP_LOWEST);
+    x = v_max(x, v_set(EXP_LOWEST));
+    const vreal shifted = x * REAL_C(1.44269504088896340736) + EXP_MAGIC;
+    const vreal n = shifted - EXP_MAGIC;
+    const vreal r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    vreal q = v_set(exp_q[0]);
+    RC_UNROLL for (int i = 1; i < EXP_TERMS; i++) q = q * r + exp_q[i];
+    const vreal e = (q * r) * r + r + REAL_C(1.0);
+    const vmask scale = (vmask)(((vbits)v_bits(shifted) << MANTISSA_BITS) + (vbits)v_bits(e));
+    return v_select(underflow, v_set(0), v_from_bits(scale));
+}
+
+RC_INLINE vreal v_log1p_nonnegative(vreal t)
+{
+    const vreal u = t + REAL_C(1.0);
+    const vreal lost = t - (u - REAL_C(1.0));
+    const vmask k = (v_bits(u) - v_set_bits(SQRT_HALF_BITS)) >> MANTISSA_BITS;
+    const vreal m = v_from_bits(v_bits(u) - (k << MANTISSA_BITS));
+    const vreal f = m - REAL_C(1.0), s = f / (m + REAL_C(1.0)), s2 = s * s;
+    vreal p = v_set(REAL_C(1.0) / (2 * LOG_TERMS + 1));
+    RC_UNROLL for (int i = LOG_TERMS - 1; i > 0; i--) p = p * s2 + REAL_C(1.0) / (2 * i + 1);
+    /* k + magic through the bit pattern: no conversion instruction is needed at any level */
+    const vreal kr = v_from_bits(k + v_bits(v_set(EXP_MAGIC))) - EXP_MAGIC;
+    const vreal log_m = 2 * s + (2 * s) * (s2 * p);
+    return kr * LN2_HIGH + (log_m + (kr * LN2_LOW + lost / u));
+}
+
+#endif
