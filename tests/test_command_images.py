@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-
 from regcore.command.errors import DataError
 from regcore.command.hsv import hsv_counts, hsv_histogram, rgb_to_hsv
 from regcore.command.images import DamagedImageError, ImageFeatures, read_image, read_image_folder

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import sparse
-
 from regcore.command.data import ReadOptions, kind_of, load
 from regcore.command.errors import DataError, MissingExtraError
+from scipy import sparse
 
 X = np.array([[0, 1.5], [2, -3], [4, 5], [6, 7.25]])
 Y = np.array([0, 1, 1, 0])
@@ -105,6 +104,7 @@ def test_npz_csr(tmp_path, index):
     parts = parts_of(sparse.csr_array(X.astype(np.float32)), index)
     data = load(npz(tmp_path, **{f"X_{k}": v for k, v in parts.items()}, y=Y))
     assert sparse.issparse(data.X)
+    assert data.X.indices.dtype == data.X.indptr.dtype == np.int32
     np.testing.assert_array_equal(data.X.toarray(), X)
     two = {f"X_{part}_{k}": v for part in ("train", "test") for k, v in parts.items()}
     data = load(npz(tmp_path, **two, y_train=Y, y_test=Y))

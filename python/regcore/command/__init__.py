@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -394,7 +393,11 @@ def _run(arguments: argparse.Namespace, kind: str) -> tuple[Dataset, Comparison]
     for note in dataset.notes:
         remark(note)
     if dataset.skipped:
-        remark(f"{len(dataset.skipped)} damaged images left out, the first of them {dataset.skipped[0]}")
+        count = len(dataset.skipped)
+        what = f"1 damaged image left out: {dataset.skipped[0]}"
+        if count > 1:
+            what = f"{count} damaged images left out, the first of them {dataset.skipped[0]}"
+        remark(what)
     with _interrupts() as interrupted, progress_bar(console, "training", enabled=bars) as report:
         comparison = compare_penalties(
             dataset, _settings(arguments), progress=report, interrupted=interrupted.is_set
@@ -445,8 +448,7 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _complain(message: str) -> None:
-    text = textwrap.shorten(message, 2000, placeholder=" ...") if "\n" in message else message
-    sys.stderr.write(f"regcore: error: {printable(text)}\n")
+    sys.stderr.write(f"regcore: error: {printable(message)}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import floor, log10, sqrt
+from math import sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -190,11 +190,7 @@ def default_alpha(X: Matrix, scaling: Scaling) -> float:
     about 0.0002 for pixels in [0, 1]. No label is looked at.
     """
     bound = 0.5 * largest_deviation(X, scaling)
-    if bound == 0:
-        return 1e-4
-    alpha = 1e-3 * bound
-    digit = 10.0 ** floor(log10(alpha))
-    return float(f"{round(alpha / digit) * digit:.0e}")
+    return float(f"{1e-3 * bound:.0e}") or 1e-4
 
 
 def split(
@@ -405,9 +401,12 @@ def verdict(comparison: Comparison) -> str:
     if len(clear) > 3:
         named += f"; and {len(clear) - 3} more"
     rest = n_gaps - len(clear)
-    other = "" if rest == 0 else ("; the other does not" if rest == 1 else f"; the other {rest} do not")
-    verb = "gap exceeds" if len(clear) == 1 else "gaps exceed"
-    return f"{len(clear)} of {n_gaps} {verb} the spread between the {n_seeds} paired seeds: {named}{other}."
+    if rest == 0:
+        subject = "The gap exceeds" if n_gaps == 1 else f"All {n_gaps} gaps exceed"
+    else:
+        subject = f"{len(clear)} of {n_gaps} gaps {'exceeds' if len(clear) == 1 else 'exceed'}"
+        named += "; the other does not" if rest == 1 else f"; the other {rest} do not"
+    return f"{subject} the spread between the {n_seeds} paired seeds: {named}."
 
 
 def _p(value: float) -> str:

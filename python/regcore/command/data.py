@@ -164,6 +164,9 @@ def _dataset(name: str, X: Matrix, labels: npt.NDArray[Any], **rest: Any) -> Dat
     if n_samples == 0 or n_features == 0:
         raise DataError(name, f"no data: {n_samples} rows and {n_features} feature columns")
     _check_finite(name, X, columns)
+    if not isinstance(X, np.ndarray) and max(X.nnz, n_features) < 2**31:
+        # Half the index memory; readers hand out 64-bit indices whatever the size.
+        X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
     y, classes = _encode(name, labels, class_names)
     return Dataset(name=name, X=X, y=y, classes=classes, **rest)
 

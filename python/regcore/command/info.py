@@ -13,7 +13,7 @@ OPTIONAL = ("scipy", "scikit-learn", "rich", "pillow", "matplotlib")
 
 def collect() -> dict[str, Any]:
     """What the compiled core says of itself, and the versions of Python and of the packages."""
-    from regcore import _core
+    import regcore._core as core
 
     packages: dict[str, str | None] = {}
     for name in ("numpy", *OPTIONAL):
@@ -22,7 +22,8 @@ def collect() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             packages[name] = None
     return {
-        "core": dict(_core.info()),
+        "version": metadata.version("regcore"),
+        "core": dict(core.info()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
@@ -31,33 +32,33 @@ def collect() -> dict[str, Any]:
 
 
 _LABELS = {
-    "version": "regcore",
     "isa": "CPU level in use",
     "available": "CPU levels available",
     "threads": "threads",
+    "threading": "threading",
     "openmp": "OpenMP",
     "compiler": "compiler",
-    "build_type": "build type",
+    "build": "build type",
+    "sanitize": "sanitizers",
+    "api_version": "C API version",
 }
 
 
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return str(value)
 
 
 def lines(info: Mapping[str, Any]) -> list[str]:
-    """`collect`'s answer as lines of a label and a value."""
+    """`collect`'s answer as lines of a label and a value; what is empty is left out."""
     core = info["core"]
-    known = [key for key in _LABELS if key in core]
-    rows = [
-        (_LABELS.get(key, key.replace("_", " ")), _value(core[key]))
-        for key in [*known, *(core.keys() - known)]
-    ]
+    keys = [key for key in _LABELS if key in core] + [key for key in core if key not in _LABELS]
+    rows = [("regcore", str(info["version"]))]
+    rows += [(_LABELS.get(key, key), _value(core[key])) for key in keys if core[key] not in ("", None)]
     rows.append(("Python", f"{info['python']} on {info['platform']}"))
-    rows += [(name, version or "not installed") for name, version in info["packages"].items()]
+    rows += [(name, found or "not installed") for name, found in info["packages"].items()]
     width = max(len(label) for label, _ in rows)
     return [f"{label:<{width}}  {value}" for label, value in rows]
