@@ -98,6 +98,7 @@ cdef extern from "regcore.h" nogil:
                           rc_gradient *, rc_error *)
     rc_status rc_predict(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
                          rc_prediction *, rc_error *)
+    rc_status rc_column_statistics(const rc_problem *, const rc_control *, double *, double *, rc_error *)
     rc_status rc_penalty_value(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double *)
     rc_status rc_penalty_gradient(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, void *)
     rc_status rc_penalty_prox(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double, void *)
@@ -384,6 +385,20 @@ cdef class Problem:
         with nogil:
             status = rc_predict(&self.problem, &selected, &parameters, &control, &out, &error)
         _check(status, &error)
+
+    def column_statistics(self, int n_threads):
+        """(mean, standard deviation) of the columns of X, weighted, float64; the deviation of a constant is 0."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef cnp.ndarray mean = np.empty(self.n_features), scale = np.empty(self.n_features)
+        cdef double *m = <double *>cnp.PyArray_DATA(mean)
+        cdef double *s = <double *>cnp.PyArray_DATA(scale)
+        _control(&control, n_threads)
+        with nogil:
+            status = rc_column_statistics(&self.problem, &control, m, s, &error)
+        _check(status, &error)
+        return mean, scale
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

@@ -48,6 +48,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .group_value = group_value,
     .group_gradient = group_gradient,
     .group_prox = group_prox,
+    .add_moments = add_moments,
     .read_all = read_all,
     .multiply_add = multiply_add,
 };

@@ -108,6 +108,9 @@ typedef struct {
     void (*group_gradient)(const void *W, int64_t C, int64_t D, double group, void *out);
     void (*group_prox)(const void *W, int64_t C, int64_t D, double threshold, void *out);
 
+    /* sum += w (x - shift), square += w (x - shift)^2 */
+    void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);
+
     /* --- the machine's limits */
     double (*read_all)(const void *data, int64_t n);
     double (*multiply_add)(int64_t n, int64_t *per_round);

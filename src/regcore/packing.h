@@ -168,4 +168,13 @@ static void load_vector(const rc_vector *v, const rc_rows *rows, int64_t first, 
     for (int64_t i = n; i < padded; i++) out[i] = 0;
 }
 
+static void add_moments(const void *x, const void *shift, double w, int64_t D, void *sum, void *square)
+{
+    for (int64_t d = 0; d < D; d++) {
+        const real gap = ((const real *)x)[d] - ((const real *)shift)[d];
+        ((real *)sum)[d] += (real)w * gap;
+        ((real *)square)[d] += (real)w * gap * gap;
+    }
+}
+
 #endif

@@ -201,7 +201,7 @@ static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const vo
                 const int64_t end = index_at(x->indptr, x->index_dtype, rows[r + i] + 1);
                 for (int64_t k = index_at(x->indptr, x->index_dtype, rows[r + i]); k < end; k += run.n) {
                     load_run(x, k, end, ldw, &run);
-                    form.scores(&run, (const real *)Wt + c, width - LANES, acc);
+                    form.scores(&run, (const real *)Wt + c, width < LANES ? 0 : width - LANES, acc);
                 }
             }
             scatter_rows(&block, width, (real *)S + c * ld + r, ld);
@@ -228,7 +228,7 @@ static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const 
                 const int64_t end = index_at(x->indptr, x->index_dtype, rows[r + i] + 1);
                 for (k = index_at(x->indptr, x->index_dtype, rows[r + i]); k < end; k += run.n) {
                     load_run(x, k, end, ldw, &run);
-                    form.gradient(&run, slope, width - LANES, (real *)Gt + c);
+                    form.gradient(&run, slope, width < LANES ? 0 : width - LANES, (real *)Gt + c);
                 }
             }
         }

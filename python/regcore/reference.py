@@ -1,0 +1,483 @@
+"""The objective of regcore in plain NumPy: the oracle of the tests and the yardstick of the benchmarks.
+
+    objective(W, b) = (1 / sum_i w_i) sum_i w_i loss(y_i, W x_i + b) + R(W)
+    R(W) = l1 sum |W| + l2 sum W**2 + group sum_f ||W[:, f]||_2
+
+`regcore.losses` lists the losses. A W of one row means the binary form: one score, label 1 against label 0.
+At a kink the gradient is a fixed subgradient: a margin of exactly zero contributes nothing, the first of
+several largest classes stands for all of them (Crammer-Singer), and R has the slope 0 at W = 0.
+
+All arithmetic is done in the dtype of W, be it float32, float64 or longdouble, and only the sums over samples
+are at least float64. Called with longdouble arrays these functions are a higher-precision oracle.
+
+Two choices make this as fast as NumPy gets. Scores are held class by class, as an (n_classes, n_rows) array,
+so that reductions over the classes run along contiguous memory. And rows come in blocks that stay in cache
+between the two matrix products, which also bounds the memory and the cost of converting integers to floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from regcore.losses import Loss, resolve_loss
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from regcore.penalties import Penalty
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = [
+    "data_loss_and_grad",
+    "loss_and_grad",
+    "penalty_gradient",
+    "penalty_prox",
+    "penalty_value",
+    "sample_losses",
+    "scores",
+]
+
+_BLOCK_BYTES = 4 << 20
+_LEAST_BLOCK_ROWS = 1024
+
+
+# --------------------------------------------------------------------------------------------------
+# Objective
+# --------------------------------------------------------------------------------------------------
+def loss_and_grad(
+    X: Any,
+    y: npt.ArrayLike,
+    W: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    loss: str | Loss = "cross_entropy",
+    penalty: Penalty | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[Any, Array, Array]:
+    """Return the penalised objective and its gradient.
+
+    Parameters
+    ----------
+    X : array-like or SciPy CSR array of shape (n_samples, n_features)
+        Samples, of any real dtype; blocks of rows are converted to the dtype of `W`.
+    y : array-like of int, shape (n_samples,)
+        Labels in [0, n_classes); 0 or 1 for the binary form.
+    W : array-like of shape (n_classes, n_features) or (1, n_features)
+        Weights; their dtype is the dtype of the computation. One row means the binary form.
+    b : array-like of shape (n_classes,) or (1,), default=None
+        Intercepts; None means zeros.
+    loss : str, default="cross_entropy"
+        See `regcore.losses`.
+    penalty : Penalty, default=None
+        Anything with the attributes `l1`, `l2` and `group`; None means no penalty.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights; None means ones.
+
+    Returns
+    -------
+    value : floating scalar
+        Weighted mean loss + R(W), in float64 or, for a longdouble `W`, longdouble.
+    grad_W : ndarray of the shape and dtype of `W`
+    grad_b : ndarray of shape (n_classes,) or (1,)
+
+    Raises
+    ------
+    TypeError
+        If `y` does not hold integers or `loss` is no string.
+    ValueError
+        If shapes do not match, a label is out of range, the weights do not have a positive sum, or no loss
+        has the given name.
+    """
+    value, grad_W, grad_b = data_loss_and_grad(X, y, W, b, loss=loss, sample_weight=sample_weight)
+    if penalty is not None:
+        triple = (penalty.l1, penalty.l2, penalty.group)
+        value = value + penalty_value(W, *triple)
+        grad_W += penalty_gradient(W, *triple)
+    return value, grad_W, grad_b
+
+
+def data_loss_and_grad(
+    X: Any,
+    y: npt.ArrayLike,
+    W: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    loss: str | Loss = "cross_entropy",
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[Any, Array, Array]:
+    """Return the weighted mean of the losses and its gradient, without a penalty; see `loss_and_grad`."""
+    X, W, b = _as_model(X, W, b)
+    y = _as_labels(y, X, W)
+    differentiate = _differentiate(loss, W)
+    accumulator = _accumulator(W.dtype)
+    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=accumulator)
+    total_weight = _total_weight(weight, X, accumulator)
+
+    value = accumulator.type(0)
+    grad_W: Any = 0
+    grad_b: Any = 0
+    for rows, X_block in _blocks(X, W.dtype):
+        derivative = _class_scores(X_block, W, b)
+        losses = differentiate(derivative, y[rows])
+        if weight is None:
+            value += losses.sum(dtype=accumulator)
+        else:
+            value += losses.astype(accumulator, copy=False) @ weight[rows]
+            derivative *= weight[rows].astype(W.dtype, copy=False)
+        grad_W += derivative @ X_block
+        grad_b += derivative.sum(axis=1)
+    grad_W /= W.dtype.type(total_weight)
+    grad_b /= W.dtype.type(total_weight)
+    return value / total_weight, grad_W, grad_b
+
+
+def scores(X: Any, W: npt.ArrayLike, b: npt.ArrayLike | None = None) -> Array:
+    """Return the scores X W^T + b, of shape (n_samples, n_classes), or (n_samples, 1) for a W of one row."""
+    X, W, b = _as_model(X, W, b)
+    out = np.empty((X.shape[0], W.shape[0]), dtype=W.dtype)
+    for rows, X_block in _blocks(X, W.dtype):
+        out[rows] = _class_scores(X_block, W, b).T
+    return out
+
+
+def sample_losses(
+    X: Any,
+    y: npt.ArrayLike,
+    W: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    loss: str | Loss = "cross_entropy",
+) -> Array:
+    """Return the loss of every sample, of shape (n_samples,), at least in float64."""
+    X, W, b = _as_model(X, W, b)
+    y = _as_labels(y, X, W)
+    differentiate = _differentiate(loss, W)
+    out = np.empty(X.shape[0], dtype=_accumulator(W.dtype))
+    for rows, X_block in _blocks(X, W.dtype):
+        out[rows] = differentiate(_class_scores(X_block, W, b), y[rows])
+    return out
+
+
+# --------------------------------------------------------------------------------------------------
+# Losses: each overwrites scores S (n_classes, n_rows) with d loss / d s and returns the losses (n_rows,)
+# --------------------------------------------------------------------------------------------------
+def _cross_entropy(S: Array, y: Array) -> Array:
+    # With m = max_j s_j, e_j = exp(s_j - m) and r = sum_{j != y} e_j the loss is m - s_y + log(e_y + r). If
+    # the label is the largest class then e_y = 1 and the loss is log1p(r), without cancellation however small
+    # r is; and so is the derivative at the label, e_y / (e_y + r) - 1 = -r / (e_y + r).
+    column = np.arange(len(y))
+    largest = S.max(axis=0)
+    behind = largest - S[y, column]
+    S -= largest
+    np.exp(S, out=S)
+    of_label = S[y, column]
+    S[y, column] = 0
+    of_others = S.sum(axis=0)
+    total = of_label + of_others
+    S /= total
+    S[y, column] = -of_others / total
+    losses: Array = behind + np.log1p(of_others + (of_label - 1))
+    return losses
+
+
+def _hinge(S: Array, y: Array) -> Array:
+    column = _to_positive_margins(S, y)
+    losses: Array = S.sum(axis=0)
+    np.greater(S, 0, out=S)
+    S[y, column] = -S.sum(axis=0)
+    return losses
+
+
+def _squared_hinge(S: Array, y: Array) -> Array:
+    column = _to_positive_margins(S, y)
+    # a margin of 1e30 has a square that float32 does not hold
+    losses: Array = np.einsum("ij,ij->j", S, S, dtype=_accumulator(S.dtype))
+    S *= 2
+    S[y, column] = -S.sum(axis=0)
+    return losses
+
+
+def _crammer_singer(S: Array, y: Array) -> Array:
+    column = _to_positive_margins(S, y)
+    losses: Array = S.max(axis=0)
+    violated = losses > 0
+    np.equal(S, np.where(violated, losses, np.inf), out=S)
+    n_largest = S.sum(axis=0)
+    if (n_largest > 1).any():
+        tied = np.flatnonzero(n_largest > 1)
+        first = S[:, tied].argmax(axis=0)
+        S[:, tied] = 0
+        S[first, tied] = 1
+    S[y, column] -= violated
+    return losses
+
+
+def _to_positive_margins(S: Array, y: Array) -> Array:
+    """Overwrite S with max(0, s_j - s_y + 1), and 0 at j = y; return the index of the columns."""
+    column = np.arange(len(y))
+    S -= S[y, column]
+    S += 1  # a separate step: s_y - 1 would be rounded where s_j - s_y is exact
+    S[y, column] = 0
+    np.maximum(S, 0, out=S)
+    return column
+
+
+def _binary_cross_entropy(S: Array, y: Array) -> Array:
+    # log(1 + exp(-z)) = max(0, -z) + log1p(exp(-|z|)) with z = sign * s, and its slope in z is
+    # -1 / (1 + exp(z)): -e / (1 + e) for z > 0 and -1 / (1 + e) otherwise, where e = exp(-|z|)
+    s: Array = S[0]
+    sign = _signs(s, y)
+    s *= sign
+    e = np.exp(-np.abs(s))
+    losses: Array = np.maximum(-s, 0) + np.log1p(e)
+    np.divide(np.where(s > 0, e, 1), 1 + e, out=s)
+    s *= -sign
+    return losses
+
+
+def _binary_hinge(S: Array, y: Array) -> Array:
+    s = S[0]
+    sign = _to_positive_binary_margins(s, y)
+    losses: Array = s.copy()
+    np.greater(s, 0, out=s)
+    s *= -sign
+    return losses
+
+
+def _binary_squared_hinge(S: Array, y: Array) -> Array:
+    s = S[0]
+    sign = _to_positive_binary_margins(s, y)
+    losses: Array = np.square(s, dtype=_accumulator(s.dtype))
+    s *= -2 * sign
+    return losses
+
+
+def _to_positive_binary_margins(s: Array, y: Array) -> Array:
+    """Overwrite s with max(0, 1 - sign * s); return the signs."""
+    sign = _signs(s, y)
+    s *= -sign
+    s += 1
+    np.maximum(s, 0, out=s)
+    return sign
+
+
+def _signs(s: Array, y: Array) -> Array:
+    signs: Array = np.where(y == 1, s.dtype.type(1), s.dtype.type(-1))
+    return signs
+
+
+_LossFunction: TypeAlias = "Callable[[Array, Array], Array]"
+
+_MULTICLASS: dict[Loss, _LossFunction] = {
+    Loss.CROSS_ENTROPY: _cross_entropy,
+    Loss.HINGE: _hinge,
+    Loss.SQUARED_HINGE: _squared_hinge,
+    Loss.CRAMMER_SINGER: _crammer_singer,
+}
+_BINARY: dict[Loss, _LossFunction] = {
+    Loss.CROSS_ENTROPY: _binary_cross_entropy,
+    Loss.HINGE: _binary_hinge,
+    Loss.SQUARED_HINGE: _binary_squared_hinge,
+}
+
+
+# --------------------------------------------------------------------------------------------------
+# Penalties: R(W) = l1 sum |W| + l2 sum W**2 + group sum_f ||W[:, f]||_2, per model where W is a stack
+# --------------------------------------------------------------------------------------------------
+def penalty_value(W: npt.ArrayLike, l1: float = 0.0, l2: float = 0.0, group: float = 0.0) -> Any:
+    """Return R(W), at least in float64.
+
+    Parameters
+    ----------
+    W : array-like of shape (n_classes, n_features) or (n_models, n_classes, n_features)
+    l1, l2, group : float
+        Factors of sum |W|, of sum W**2 (no half hidden) and of sum_f ||W[:, f]||_2.
+
+    Returns
+    -------
+    value : floating scalar, or ndarray of shape (n_models,) for a stack
+    """
+    W = _as_weights(W)
+    accumulator = _accumulator(W.dtype)
+    value = np.zeros(W.shape[:-2], dtype=accumulator)
+    if l1:
+        value += accumulator.type(l1) * np.abs(W).sum(axis=(-2, -1), dtype=accumulator)
+    if l2:
+        value += accumulator.type(l2) * np.einsum("...ij,...ij->...", W, W, dtype=accumulator)
+    if group:
+        value += accumulator.type(group) * _feature_norms(W).sum(axis=(-2, -1), dtype=accumulator)
+    return value[()]
+
+
+def penalty_gradient(
+    W: npt.ArrayLike, l1: float = 0.0, l2: float = 0.0, group: float = 0.0, out: Array | None = None
+) -> Array:
+    """Return l1 sign(W) + 2 l2 W + group W[:, f] / ||W[:, f]||_2, with 0 for a sign or a direction of zero.
+
+    Parameters
+    ----------
+    W : array-like of shape (n_classes, n_features) or (n_models, n_classes, n_features)
+    l1, l2, group : float
+        As in `penalty_value`.
+    out : ndarray of the shape and dtype of `W`, default=None
+        Where the result goes; `W` itself is allowed.
+
+    Returns
+    -------
+    gradient : ndarray of the shape of `W`
+    """
+    W = _as_weights(W)
+    gradient = W * W.dtype.type(2 * l2)
+    if l1:
+        gradient += W.dtype.type(l1) * np.sign(W)
+    if group:
+        norms = _feature_norms(W)
+        gradient += W.dtype.type(group) * W / np.where(norms > 0, norms, 1)
+    return _into(out, gradient)
+
+
+def penalty_prox(
+    W: npt.ArrayLike,
+    step: float,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    group: float = 0.0,
+    out: Array | None = None,
+) -> Array:
+    """Return argmin_V 1/2 ||V - W||**2 + step R(V).
+
+    Soft-thresholding by step l1, then a shrink of the norm of each feature by step group, then a division by
+    1 + 2 step l2.
+
+    Parameters
+    ----------
+    W : array-like of shape (n_classes, n_features) or (n_models, n_classes, n_features)
+    step : float
+        Step length, non-negative.
+    l1, l2, group : float
+        As in `penalty_value`.
+    out : ndarray of the shape and dtype of `W`, default=None
+        Where the result goes; `W` itself is allowed.
+
+    Returns
+    -------
+    prox : ndarray of the shape of `W`
+    """
+    W = _as_weights(W)
+    accumulator = _accumulator(W.dtype)
+    exact_step = accumulator.type(step)
+    prox = np.empty_like(W) if out is None else out
+    if l1:
+        threshold = W.dtype.type(exact_step * accumulator.type(l1))
+        np.subtract(W, np.clip(W, -threshold, threshold), out=prox)
+    else:
+        np.copyto(prox, W)
+    if group:
+        threshold = W.dtype.type(exact_step * accumulator.type(group))
+        norms = _feature_norms(prox)
+        kept = norms > threshold
+        prox *= np.where(kept, 1 - threshold / np.where(kept, norms, 1), 0)
+    if l2:
+        prox /= W.dtype.type(1 + 2 * exact_step * accumulator.type(l2))
+    return prox
+
+
+def _feature_norms(W: Array) -> Array:
+    """Return ||W[:, f]||_2, of shape (..., 1, n_features), free of overflow and underflow."""
+    largest = np.abs(W).max(axis=-2, keepdims=True)
+    scaled = W / np.where(largest > 0, largest, 1)
+    squares = np.square(scaled, out=scaled).sum(axis=-2, keepdims=True, dtype=_accumulator(W.dtype))
+    return largest * np.sqrt(squares).astype(W.dtype, copy=False)
+
+
+# --------------------------------------------------------------------------------------------------
+# Arrays
+# --------------------------------------------------------------------------------------------------
+def _is_sparse(X: Any) -> bool:
+    return hasattr(X, "indptr")
+
+
+def _blocks(X: Any, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Any]]:
+    """Yield blocks of rows in `dtype`; a sparse X is one block, since SciPy copies what it slices."""
+    n_samples, n_features = X.shape
+    if _is_sparse(X):
+        yield slice(0, n_samples), X.astype(dtype, copy=False)
+        return
+    n_rows = max(_LEAST_BLOCK_ROWS, _BLOCK_BYTES // max(1, n_features * dtype.itemsize))
+    for start in range(0, n_samples, n_rows):
+        rows = slice(start, min(start + n_rows, n_samples))
+        yield rows, X[rows].astype(dtype, copy=False)
+
+
+def _class_scores(X_block: Any, W: Array, b: Array | None) -> Array:
+    """Return the scores of a block class by class, C-contiguous, of shape (n_classes, n_rows)."""
+    S: Array = np.ascontiguousarray(W @ X_block.T)
+    if b is not None:
+        S += b[:, np.newaxis]
+    return S
+
+
+def _differentiate(loss: str | Loss, W: Array) -> _LossFunction:
+    binary = W.shape[0] == 1
+    return (_BINARY if binary else _MULTICLASS)[resolve_loss(loss, binary=binary)]
+
+
+def _accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.result_type(dtype, np.float64)
+
+
+def _as_weights(W: npt.ArrayLike) -> Array:
+    array = np.asarray(W)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _as_model(X: Any, W: npt.ArrayLike, b: npt.ArrayLike | None) -> tuple[Any, Array, Array | None]:
+    if not _is_sparse(X):
+        X = np.asarray(X)
+    W = _as_weights(W)
+    if X.ndim != 2 or W.ndim != 2 or X.shape[1] != W.shape[1]:
+        raise ValueError(
+            f"X and W must have shapes (n_samples, n_features) and (n_classes, n_features); "
+            f"got {X.shape} and {W.shape}"
+        )
+    if b is not None:
+        b = np.asarray(b, dtype=W.dtype)
+        if b.shape != W.shape[:1]:
+            raise ValueError(f"b must have shape {W.shape[:1]}, one value per row of W; got {b.shape}")
+    return X, W, b
+
+
+def _as_labels(y: npt.ArrayLike, X: Any, W: Array) -> Array:
+    y = np.asarray(y)
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"y must have shape {X.shape[:1]}, one label per row of X; got {y.shape}")
+    if y.dtype.kind not in "iub":
+        raise TypeError(f"y must hold integers; got dtype {y.dtype}")
+    n_labels = max(2, W.shape[0])
+    if y.size and (y.min() < 0 or y.max() >= n_labels):
+        raise ValueError(f"y must hold labels from 0 to {n_labels - 1}; got {y.min()} to {y.max()}")
+    return y.astype(np.intp, copy=False)
+
+
+def _total_weight(weight: Array | None, X: Any, accumulator: np.dtype[Any]) -> Any:
+    if weight is not None and weight.shape != X.shape[:1]:
+        raise ValueError(
+            f"sample_weight must have shape {X.shape[:1]}, one weight per row of X; got {weight.shape}"
+        )
+    total = accumulator.type(X.shape[0]) if weight is None else weight.sum()
+    if not total > 0:
+        raise ValueError(
+            f"sample_weight must have a positive sum, and X at least one row; got a sum of {total}"
+        )
+    return total
+
+
+def _into(out: Array | None, values: Array) -> Array:
+    if out is None:
+        return values
+    np.copyto(out, values)
+    return out

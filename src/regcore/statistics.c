@@ -1,0 +1,128 @@
+/*
+ * Column means and standard deviations in one pass: per chunk, the sums of x - shift and of its square with the chunk's
+ * first row as the shift (so that nearly constant columns do not cancel), then the chunks merged in order by the update
+ * of Chan, Golub and LeVeque (1983).  CSR adds the zeros it does not hold by their number, with shift 0.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "threads.h"
+
+enum { CHUNK = 1024, BLOCK = 16 };
+
+typedef struct {
+    const rc_problem *problem;
+    const rc_kernels *k; /* float64 */
+    int64_t D;
+    double *scratch;     /* a thread: BLOCK rows of D, then shift, sum and square */
+    double weight, *mean, *square;
+    rc_turnstile turnstile;
+    rc_flag not_finite;
+} statistics;
+
+static double weight_at(const rc_problem *p, int64_t i)
+{
+    const rc_vector one_row = p->weights;
+    if (!one_row.data) return 1;
+    const char *at = (const char *)one_row.data + i * one_row.stride;
+    return one_row.dtype == RC_FLOAT32 ? *(const float *)(const void *)at : *(const double *)(const void *)at;
+}
+
+static int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
+{
+    return dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
+}
+
+/* Sums over rows [first, end) of the CSR matrix, shift 0 */
+static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square, double *weight)
+{
+    const rc_matrix *X = &s->problem->X;
+    for (int64_t i = first; i < end; i++) {
+        const double w = weight_at(s->problem, i);
+        const int64_t stop = index_at(X->indptr, X->index_dtype, i + 1);
+        *weight += w;
+        for (int64_t k = index_at(X->indptr, X->index_dtype, i); k < stop; k++) {
+            const int64_t d = index_at(X->indices, X->index_dtype, k);
+            const char *at = (const char *)X->data + k * rc_item_size(X->dtype);
+            s->k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, x, 1);
+            sum[d] += w * x[0];
+            square[d] += w * x[0] * x[0];
+        }
+    }
+}
+
+static void dense_sums(statistics *s, int64_t first, int64_t end, double *x, double *shift, double *sum, double *square,
+                       double *weight)
+{
+    const rc_matrix *X = &s->problem->X;
+    const int64_t D = s->D;
+    for (int64_t block = first; block < end; block += BLOCK) {
+        const char *rows[BLOCK];
+        const int64_t n = end - block < BLOCK ? end - block : BLOCK;
+        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)X->data + (block + r) * X->row_stride;
+        s->k->pack_rows(rows, X->dtype, X->column_stride, n, D, x, D);
+        if (block == first) memcpy(shift, x, (size_t)D * sizeof *x);
+        for (int64_t r = 0; r < n; r++) {
+            const double w = weight_at(s->problem, block + r);
+            *weight += w;
+            s->k->add_moments(x + r * D, shift, w, D, sum, square);
+        }
+    }
+}
+
+static void chunk_statistics(void *context, int64_t chunk, int thread)
+{
+    statistics *s = context;
+    const int64_t D = s->D, first = chunk * CHUNK;
+    const int64_t end = first + CHUNK < s->problem->X.n_rows ? first + CHUNK : s->problem->X.n_rows;
+    double *x = s->scratch + (int64_t)thread * (BLOCK + 3) * D, *shift = x + BLOCK * D, *sum = shift + D, *square = sum + D;
+    double weight = 0, check = 0;
+    memset(shift, 0, (size_t)(3 * D) * sizeof *x);
+    if (s->problem->X.indices)
+        sparse_sums(s, first, end, x, sum, square, &weight);
+    else
+        dense_sums(s, first, end, x, shift, sum, square, &weight);
+    for (int64_t d = 0; d < D; d++) check += square[d] * 0.0;
+    if (check != 0) rc_flag_raise(&s->not_finite);
+
+    rc_turnstile_wait(&s->turnstile, chunk);
+    const double total = s->weight + weight;
+    for (int64_t d = 0; d < D && weight > 0; d++) {
+        const double mean = shift[d] + sum[d] / weight, spread = square[d] - sum[d] * (sum[d] / weight);
+        const double gap = mean - s->mean[d];
+        s->mean[d] += gap * (weight / total);
+        s->square[d] += (spread > 0 ? spread : 0) + gap * gap * (s->weight * weight / total);
+    }
+    s->weight = total;
+    rc_turnstile_pass(&s->turnstile, chunk);
+}
+
+rc_status rc_column_statistics(const rc_problem *problem, const rc_control *control, double *mean, double *scale,
+                               rc_error *error)
+{
+    const int64_t D = problem->X.n_columns, n_chunks = (problem->X.n_rows + CHUNK - 1) / CHUNK;
+    int n_threads = control->n_threads > 0 ? control->n_threads : rc_default_threads();
+    if (n_threads > n_chunks) n_threads = (int)n_chunks;
+    statistics s = {.problem = problem, .k = rc_kernels_for(RC_FLOAT64), .D = D};
+    s.scratch = malloc(((size_t)n_threads * (BLOCK + 3) + 2) * (size_t)D * sizeof(double));
+    if (!s.scratch) return RC_ERROR_MEMORY;
+    s.mean = s.scratch + (int64_t)n_threads * (BLOCK + 3) * D;
+    s.square = s.mean + D;
+    memset(s.mean, 0, (size_t)(2 * D) * sizeof(double));
+    rc_parallel_for(n_chunks, n_threads, chunk_statistics, &s);
+    rc_status status = RC_OK;
+    if (rc_flag_raised(&s.not_finite)) {
+        status = RC_ERROR_NOT_FINITE;
+        if (error) *error = (rc_error){"X", "must be finite", -1, -1, 0};
+    }
+    for (int64_t d = 0; d < D && status == RC_OK; d++) {
+        /* what rounding leaves of a constant column is not a scale */
+        const double variance = s.square[d] / s.weight, noise = 1e-14 * fabs(s.mean[d]);
+        mean[d] = s.mean[d];
+        scale[d] = variance > noise * noise ? sqrt(variance) : 0;
+    }
+    free(s.scratch);
+    return status;
+}
