@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from regcore.command import main
 from regcore.command.compare import PENALTIES
 from regcore.command.files import atomic_write
@@ -63,7 +64,7 @@ def check_complaint(code, out, err, expected_code, *words):
         assert word in err.splitlines()[-1]
 
 
-# -- regcore compare ------------------------------------------------------------------------------------------
+# -- regcore compare -----------------------------------------------------------------------------------------
 
 
 def test_table(run, table):
@@ -196,8 +197,8 @@ def test_same_answers_on_every_run(run, table):
 
 def test_options_reach_the_experiment(run, table):
     _, out, _ = run(
-        "compare", table, "--json", "--penalties", "elasticnet, none", "--alpha", "0.125", "--l1-ratio", "0.25",
-        "--loss", "hinge", "--seeds", "3", "--epochs", "4", "--test-size", "0.4",
+        "compare", table, "--json", "--penalties", "elasticnet, none", "--alpha", "0.125",
+        "--l1-ratio", "0.25", "--loss", "hinge", "--seeds", "3", "--epochs", "4", "--test-size", "0.4",
     )  # fmt: skip
     found = json.loads(out)
     assert found["settings"] == {
@@ -253,7 +254,7 @@ def test_remarks_go_to_stderr_unless_quiet(run, tmp_path):
     assert err == ""
 
 
-# -- wrong data -----------------------------------------------------------------------------------------------
+# -- wrong data ----------------------------------------------------------------------------------------------
 
 
 def test_missing_data(run, tmp_path):
@@ -303,7 +304,7 @@ def test_odd_names_stay_on_one_line(run, tmp_path):
     check_complaint(*run("compare", str(tmp_path / "a\nb[bold]\udcff.npz")), DATA, r"a\nb[bold]\udcff.npz")
 
 
-# -- wrong usage ----------------------------------------------------------------------------------------------
+# -- wrong usage ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,7 @@ def test_settings_that_the_classifier_refuses(run, table, monkeypatch):
     check_complaint(*run("compare", table), USAGE, "penalty none, solver sgd: solver must be something else")
 
 
-# -- pictures -------------------------------------------------------------------------------------------------
+# -- pictures ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -414,7 +415,7 @@ def test_atomic_write_keeps_links(tmp_path):
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
-# -- Ctrl-C, missing packages, pipes --------------------------------------------------------------------------
+# -- Ctrl-C, missing packages, pipes -------------------------------------------------------------------------
 
 
 def test_interrupt_while_training(run, table, monkeypatch):

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse, stats
+
 from regcore.command.compare import (
     PENALTIES,
     Comparison,
@@ -22,7 +24,6 @@ from regcore.command.compare import (
 from regcore.command.data import Dataset
 from regcore.command.errors import CommandError, DataError, UsageError
 from regcore.command.scaling import Scaling, apply_constant, apply_fitted, choose_scaling, largest_deviation
-from scipy import sparse, stats
 
 
 class Recorder:
@@ -178,7 +179,7 @@ def test_iterations():
     assert Settings(solver="fista", max_iter=7).iterations == 7
 
 
-# -- scaling --------------------------------------------------------------------------------------------------
+# -- scaling -------------------------------------------------------------------------------------------------
 
 
 def scaled(X, seed=0):

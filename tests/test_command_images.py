@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import io
 import itertools
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+
 from regcore.command.errors import DataError
 from regcore.command.hsv import hsv_counts, hsv_histogram, rgb_to_hsv
 from regcore.command.images import DamagedImageError, ImageFeatures, read_image, read_image_folder
@@ -310,3 +312,22 @@ def test_interrupt_while_reading(photos):
 
     with pytest.raises(KeyboardInterrupt):
         read_image_folder(photos, progress=press)
+
+
+def test_photos_against_published_histograms(data_directory, load_data):
+    """Rows made elsewhere, with OpenCV, from the same photos shrunk to 200x200 and stored as JPEG again."""
+    published = load_data("dogs_vs_cats_hsv512.npz")
+    top = data_directory / "dogs_vs_cats_photos"
+    files = [path for name in ("cats", "dogs") for path in sorted((top / name).glob("*.jpg"))[:12]]
+    at_full_size = np.array([read_image(path, ImageFeatures()) for path in files])
+    nearest = (at_full_size @ published["X"].T).argmax(axis=1)
+    assert len(set(nearest)) == len(files)
+    for path, row in zip(files, nearest, strict=True):
+        assert str(published["classes"][published["y"][row]]) in path.name
+        with Image.open(path) as image:
+            shrunk = image.resize((200, 200), Image.Resampling.BICUBIC)
+        stored = io.BytesIO()
+        shrunk.save(stored, "JPEG", quality=75)
+        with Image.open(stored) as image:
+            histogram = hsv_histogram(np.asarray(image))
+        assert histogram @ published["X"][row] > 0.98

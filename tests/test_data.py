@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
+
 from regcore.command.data import ReadOptions, kind_of, load
 from regcore.command.errors import DataError, MissingExtraError
-from scipy import sparse
 
 X = np.array([[0, 1.5], [2, -3], [4, 5], [6, 7.25]])
 Y = np.array([0, 1, 1, 0])

@@ -165,7 +165,7 @@ class Comparison:
 
 def make_classifier(penalty: str, alpha: float, settings: Settings, seed: int) -> Classifier:
     """The classifier under test; the one place that knows its parameters."""
-    from regcore import LinearClassifier
+    from regcore.estimators import LinearClassifier
 
     classifier: Classifier = LinearClassifier(
         loss=settings.loss,

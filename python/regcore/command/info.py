@@ -57,7 +57,9 @@ def lines(info: Mapping[str, Any]) -> list[str]:
     core = info["core"]
     keys = [key for key in _LABELS if key in core] + [key for key in core if key not in _LABELS]
     rows = [("regcore", str(info["version"]))]
-    rows += [(_LABELS.get(key, key), _value(core[key])) for key in keys if core[key] not in ("", None)]
+    rows += [
+        (_LABELS.get(str(key), str(key)), _value(core[key])) for key in keys if core[key] not in ("", None)
+    ]
     rows.append(("Python", f"{info['python']} on {info['platform']}"))
     rows += [(name, found or "not installed") for name, found in info["packages"].items()]
     width = max(len(label) for label, _ in rows)
