@@ -358,9 +358,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     kind = kind_of(arguments.data)
     _check_combination(arguments, kind)
     dataset, comparison = _run(arguments, kind)
-    name = printable(dataset.name)
     if arguments.save is not None:
-        _save(arguments.save, dataset, comparison, name)
+        _save(arguments.save, dataset, comparison)
     if arguments.json:
         from .report import to_json
 
@@ -369,7 +368,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     else:
         from .report import print_table
 
-        print_table(_console(sys.stdout), dataset, comparison, name)
+        print_table(_console(sys.stdout), dataset, comparison)
 
 
 def _run(arguments: argparse.Namespace, kind: str) -> tuple[Dataset, Comparison]:
@@ -407,11 +406,11 @@ def _run(arguments: argparse.Namespace, kind: str) -> tuple[Dataset, Comparison]
     return dataset, comparison
 
 
-def _save(path: Path, dataset: Dataset, comparison: Comparison, name: str) -> None:
+def _save(path: Path, dataset: Dataset, comparison: Comparison) -> None:
     from .picture import save
 
     try:
-        save(path, dataset, comparison, name)
+        save(path, dataset, comparison)
     except OSError as error:
         raise CommandError(f"{path}: cannot be written ({error.strerror or error})") from error
 

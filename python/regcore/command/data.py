@@ -7,7 +7,6 @@ finite numbers, at least two classes with at least two samples each.
 from __future__ import annotations
 
 import csv
-import os
 import re
 import zipfile
 import zlib
@@ -575,8 +574,3 @@ def _load_csv(source: str, wanted: str | None) -> Dataset:
     if all(map(_is_number, labels)):
         y = y.astype(np.float64)
     return _dataset(source, X, y, columns=columns, features="columns of the file", notes=tuple(table.notes))
-
-
-def display_name(source: str) -> str:
-    """The last part of a path, for titles."""
-    return Path(os.path.abspath(source)).name or source

@@ -11,6 +11,7 @@ import numpy as np
 
 from .compare import Comparison, verdict
 from .data import Dataset
+from .errors import printable
 from .files import atomic_write
 from .report import facts, percent, strength, title
 
@@ -93,7 +94,7 @@ def _zero_panel(ax: Axes, comparison: Comparison) -> None:
     ax.set_xticks((0, 50, 100))
 
 
-def draw(dataset: Dataset, comparison: Comparison, name: str) -> Figure:
+def draw(dataset: Dataset, comparison: Comparison) -> Figure:
     """Draw the comparison.
 
     Returns
@@ -104,6 +105,7 @@ def draw(dataset: Dataset, comparison: Comparison, name: str) -> Figure:
     from matplotlib.figure import Figure
 
     results = comparison.results
+    name = printable(Path(os.path.abspath(dataset.name)).name or dataset.name, "utf-8")
     answer = textwrap.wrap(verdict(comparison), 132)
     notes = [
         line for key, text in facts(dataset, comparison) for line in textwrap.wrap(f"{key}: {text}", 185)
@@ -156,8 +158,8 @@ def draw(dataset: Dataset, comparison: Comparison, name: str) -> Figure:
     return fig
 
 
-def save(path: str | os.PathLike[str], dataset: Dataset, comparison: Comparison, name: str) -> None:
+def save(path: str | os.PathLike[str], dataset: Dataset, comparison: Comparison) -> None:
     """Draw and write the picture; its suffix (.png, .svg, .pdf) chooses the format."""
-    figure = draw(dataset, comparison, name)
+    figure = draw(dataset, comparison)
     with atomic_write(path) as file:
         figure.savefig(file, format=Path(path).suffix.lower()[1:])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .compare import Comparison, PenaltyResult, Spread, verdict
 from .data import Dataset
+from .errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +65,7 @@ def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
     ]
 
 
-def print_table(console: Console, dataset: Dataset, comparison: Comparison, name: str) -> None:
+def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> None:
     """Print the table, how it was made, and the verdict."""
     from rich import box
     from rich.table import Table
@@ -85,7 +86,7 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison, name
             f"{result.spread('seconds').mean:.3f}",
         )
     console.print()
-    console.print(Text(name, style="bold") + Text(f"  {title(dataset)}"))
+    console.print(Text.assemble((printable(dataset.name), "bold"), f"  {title(dataset)}"))
     console.print()
     console.print(table)
     console.print()
