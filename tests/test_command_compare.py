@@ -262,19 +262,22 @@ def test_largest_deviation(form, factor):
 
 def test_default_alpha():
     rng = np.random.default_rng(0)
-    assert default_alpha(rng.normal(size=(50, 4)) * 40, Scaling("standardise")) == 5e-4
+    assert default_alpha(rng.normal(size=(50, 4)) * 40, Scaling("standardise"), 10_000) == 5e-4
     bits = np.array([[0], [0], [0], [255]], np.uint8)  # deviation sqrt(3)/4 after /255
-    assert default_alpha(bits, Scaling("divide", 255.0)) == 2e-4
-    assert default_alpha(np.full((5, 2), 0.5), Scaling("none")) == 1e-4
+    assert default_alpha(bits, Scaling("divide", 255.0), 100) == 2e-3
+    assert default_alpha(np.full((5, 2), 0.5), Scaling("none"), 100) == 1e-4
 
 
-def test_default_alpha_is_a_thousandth_of_what_kills_any_weight():
+def test_default_alpha_is_a_tenth_of_the_gradient_of_labels_that_mean_nothing():
     rng = np.random.default_rng(0)
-    X = rng.uniform(size=(200, 30)).astype(np.float32)
-    for labels in (X[:, 3] > 0.5, rng.uniform(size=200) > 0.9):
-        residual = labels - labels.mean()
-        largest_gradient = np.abs(X.T @ residual / 200).max()
-        assert largest_gradient <= 1000 * 1.1 * default_alpha(X, Scaling("none"))
+    X = rng.uniform(size=(400, 30))
+    X = np.c_[X, X[:, 0] > 0.5]  # one column deviates by 1/2, more than the rest
+    gradients = []
+    for _ in range(200):
+        y = rng.permutation(np.arange(400) % 2)
+        gradients.append(X.T @ (y - 0.5) / 400)
+    noise = np.sqrt(np.mean(np.square(gradients), axis=0)).max()
+    assert default_alpha(X, Scaling("none"), 400) == pytest.approx(noise / 10, rel=0.2)
 
 
 # -- gaps ----------------------------------------------------------------------------------------------------

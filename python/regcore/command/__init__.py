@@ -223,9 +223,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--alpha",
         type=_alpha,
-        help="strength of the penalties, in the sense of scikit-learn's SGDClassifier (default: by the"
-        " features' scale, 0.0005 times the largest standard deviation of a column, rounded to one digit:"
-        " 0.0005 for standardised features, about 0.0002 for pixels; no labels are looked at)",
+        help="strength of the penalties, in the sense of scikit-learn's SGDClassifier (default: 0.05 times"
+        " the largest standard deviation of a feature, over the square root of the number of training"
+        " samples, rounded to one digit; no labels are looked at)",
     )
     group.add_argument(
         "--l1-ratio", type=_l1_ratio, default=0.5, metavar="R", help="share of l1 in elasticnet (default 0.5)"

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -181,16 +181,17 @@ def make_classifier(penalty: str, alpha: float, settings: Settings, seed: int) -
     return classifier
 
 
-def default_alpha(X: Matrix, scaling: Scaling) -> float:
-    """A strength for the features' scale: 0.0005 times the largest deviation of a column, to one digit.
+def default_alpha(X: Matrix, scaling: Scaling, n_train: int) -> float:
+    """A strength by the scale and the number of samples: 0.05 sd / sqrt(n_train), rounded to one digit.
 
-    At W = 0 no entry of the gradient of the log loss exceeds half the deviation of its feature
-    (Cauchy-Schwarz; a 0/1 label deviates by at most 1/2). That half is thus the strength from which on L1
-    gives W = 0 whatever the labels, and the default is a thousandth of it: 0.0005 for standardised features,
-    about 0.0002 for pixels in [0, 1]. No label is looked at.
+    sd is the largest deviation of a column. At W = 0 an entry of the gradient of the log loss is a mean over
+    the training samples; were the labels drawn without regard to the feature, it would deviate from zero by
+    at most sd / (2 sqrt(n_train)), since a 0/1 label deviates by at most 1/2. The default is a tenth of that
+    noise: enough for L1 to leave features out that say little, too little to drown those that say something.
+    No label is looked at.
     """
-    bound = 0.5 * largest_deviation(X, scaling)
-    return float(f"{1e-3 * bound:.0e}") or 1e-4
+    sd = largest_deviation(X, scaling)
+    return float(f"{0.05 * sd / sqrt(n_train):.0e}") or 1e-4
 
 
 def split(
@@ -204,15 +205,18 @@ def split(
     return np.sort(train), np.sort(test)
 
 
-def _check_split(dataset: Dataset, test_size: float) -> None:
+def _split_sizes(dataset: Dataset, test_size: float) -> tuple[int, int]:
+    """How many samples to train on and to score."""
     n_samples, n_classes = len(dataset.y), len(dataset.classes)
-    n_test = int(np.ceil(n_samples * test_size))
-    if min(n_test, n_samples - n_test) < n_classes:
+    n_test = ceil(n_samples * test_size)
+    n_train = n_samples - n_test
+    if min(n_train, n_test) < n_classes:
         raise DataError(
             dataset.name,
-            f"{n_samples} samples of {n_classes} classes leave {n_samples - n_test} to train on and"
-            f" {n_test} to score at --test-size {test_size:g}; each part needs at least one of each class",
+            f"{n_samples} samples of {n_classes} classes leave {n_train} to train on and {n_test} to score at"
+            f" --test-size {test_size:g}; each part needs at least one of each class",
         )
+    return n_train, n_test
 
 
 def compare_penalties(
@@ -246,19 +250,18 @@ def compare_penalties(
     KeyboardInterrupt
         When `interrupted` says so.
     """
-    _check_split(dataset, settings.test_size)
     scaling = choose_scaling(dataset.X)
-    alpha = settings.alpha if settings.alpha is not None else default_alpha(dataset.X, scaling)
+    n_train, n_test = _split_sizes(dataset, settings.test_size)
+    alpha = settings.alpha if settings.alpha is not None else default_alpha(dataset.X, scaling, n_train)
     X = apply_constant(dataset.X, scaling)
     y = dataset.y
     runs: dict[str, list[Run]] = {penalty: [] for penalty in settings.penalties}
     remarks: dict[str, int] = {}
     n_total = settings.n_seeds * len(runs)
-    n_done = n_train = n_test = 0
+    n_done = 0
 
     for seed in range(settings.n_seeds):
         train, test = split(y, settings.test_size, seed)
-        n_train, n_test = len(train), len(test)
         X_train, X_test = apply_fitted(X[train], X[test], scaling)
         y_train, y_test = y[train], y[test]
         for penalty in runs:
