@@ -277,7 +277,7 @@ def test_default_alpha_is_a_tenth_of_the_gradient_of_labels_that_mean_nothing():
         y = rng.permutation(np.arange(400) % 2)
         gradients.append(X.T @ (y - 0.5) / 400)
     noise = np.sqrt(np.mean(np.square(gradients), axis=0)).max()
-    assert default_alpha(X, Scaling("none"), 400) == pytest.approx(noise / 10, rel=0.2)
+    assert default_alpha(X, Scaling("none"), 400) == pytest.approx(noise / 10, rel=0.4)  # one digit
 
 
 # -- gaps ----------------------------------------------------------------------------------------------------

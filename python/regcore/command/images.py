@@ -6,7 +6,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -278,11 +278,11 @@ def read_image_folder(
         warnings.simplefilter("ignore")
         Image.init()
         # Threads serve well here: Pillow and NumPy release the GIL in the parts that take the time.
-        rows = [pool.submit(read_image, path, features) for path in files]
+        rows = deque(pool.submit(read_image, path, features) for path in files)
         try:
-            for i, row in enumerate(rows):
+            for i in range(len(files)):
                 try:
-                    X[i] = row.result()
+                    X[i] = rows.popleft().result()  # popped: a row is not kept twice
                 except DamagedImageError as error:
                     if not skip_damaged:
                         raise DataError(
