@@ -273,6 +273,8 @@ def test_damaged_image(run, photos):
     assert found["data"]["n_samples"] == 9
     assert "1 damaged image left out" in err
     assert str(path) in err
+    _, out, _ = run("compare", photos, *QUICK, "--skip-damaged", "--quiet")
+    assert "9 samples, 512 features, 2 classes; 1 damaged image left out" in out
 
 
 def test_empty_class_folder_and_one_class(run, photos):
@@ -400,7 +402,9 @@ def test_no_picture_is_left_half_written(run, table, tmp_path, monkeypatch, erro
         raise error
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", write_half)
-    check_complaint(*run("compare", table, *QUICK, "--save", folder / "plot.png"), code, word)
+    found, out, err = run("compare", table, *QUICK, "--save", folder / "plot.png")
+    check_complaint(found, "", err, code, word)
+    assert "test accuracy" in out  # the table is not lost
     assert [path.name for path in folder.iterdir()] == ["plot.png"]
     assert (folder / "plot.png").read_bytes() == b"what was there"
 

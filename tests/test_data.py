@@ -44,6 +44,8 @@ def test_kind_of(tmp_path):
         assert kind_of(str(tmp_path / name)) == kind
     with pytest.raises(DataError, match=r"nowhere\.npz: no such file or folder"):
         kind_of(str(tmp_path / "nowhere.npz"))
+    with pytest.raises(DataError, match="no such file or folder"):
+        kind_of("")
     (tmp_path / "a.xlsx").touch()
     with pytest.raises(DataError, match=r"a\.xlsx: unknown kind of file"):
         kind_of(str(tmp_path / "a.xlsx"))

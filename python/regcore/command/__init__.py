@@ -358,8 +358,6 @@ def _compare(arguments: argparse.Namespace) -> None:
     kind = kind_of(arguments.data)
     _check_combination(arguments, kind)
     dataset, comparison = _run(arguments, kind)
-    if arguments.save is not None:
-        _save(arguments.save, dataset, comparison)
     if arguments.json:
         from .report import to_json
 
@@ -369,6 +367,9 @@ def _compare(arguments: argparse.Namespace) -> None:
         from .report import print_table
 
         print_table(_console(sys.stdout), dataset, comparison)
+    if arguments.save is not None:
+        sys.stdout.flush()  # a picture that cannot be written does not cost the table
+        _save(arguments.save, dataset, comparison)
 
 
 def _run(arguments: argparse.Namespace, kind: str) -> tuple[Dataset, Comparison]:
@@ -443,7 +444,7 @@ def _interrupts() -> Iterator[threading.Event]:
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
 
 def _complain(message: str) -> None:

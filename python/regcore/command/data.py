@@ -99,6 +99,8 @@ def kind_of(source: str | None) -> str:
         return "digits"
     path = Path(source)
     try:
+        if not source:  # not the current folder, which an empty Path is
+            raise FileNotFoundError
         if path.is_dir():
             return "folder"
         path.stat()

@@ -37,7 +37,10 @@ def percent(spread: Spread) -> str:
 def title(dataset: Dataset) -> str:
     """What was classified."""
     n_samples, n_features = dataset.X.shape
-    return f"{n_samples:,} samples, {n_features:,} features, {len(dataset.classes)} classes"
+    n_skipped = len(dataset.skipped)
+    images = "damaged image" if n_skipped == 1 else "damaged images"
+    skipped = f"; {n_skipped:,} {images} left out" if n_skipped else ""
+    return f"{n_samples:,} samples, {n_features:,} features, {len(dataset.classes)} classes{skipped}"
 
 
 def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
