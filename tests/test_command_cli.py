@@ -254,6 +254,17 @@ def test_remarks_go_to_stderr_unless_quiet(run, tmp_path):
     assert err == ""
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+def test_terminals_of_other_encodings(table, tmp_path, monkeypatch, encoding):
+    odd = Path(table).rename(tmp_path / "t\u00e4ble \u4e2d.npz")
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(["compare", str(odd), *QUICK]) == OK
+    written = out.buffer.getvalue().decode(encoding)
+    assert "\\u4e2d.npz" in written
+    assert ("+-" if encoding == "ascii" else "±") in written
+
+
 # -- wrong data ----------------------------------------------------------------------------------------------
 
 

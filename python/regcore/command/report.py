@@ -74,6 +74,13 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> N
     from rich.table import Table
     from rich.text import Text
 
+    def text(content: str, style: str = "") -> Text:
+        try:
+            content.encode(console.encoding)
+        except UnicodeEncodeError:
+            content = printable(content.replace("±", "+-"), console.encoding)
+        return Text(content, style=style)
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("penalty", no_wrap=True)
     table.add_column("strength", no_wrap=True)
@@ -83,21 +90,22 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> N
         table.add_row(
             result.penalty,
             strength(result),
-            percent(result.spread("train_accuracy")),
-            Text(percent(result.spread("test_accuracy")), style="bold"),
+            text(percent(result.spread("train_accuracy"))),
+            text(percent(result.spread("test_accuracy")), "bold"),
             f"{100 * result.spread('zero_share').mean:.1f} %",
             f"{result.spread('seconds').mean:.3f}",
         )
     console.print()
-    console.print(Text.assemble((printable(dataset.name), "bold"), f"  {title(dataset)}"))
+    name = printable(dataset.name, console.encoding)
+    console.print(Text.assemble((name, "bold"), f"  {title(dataset)}"))
     console.print()
     console.print(table)
     console.print()
-    console.print(Text(verdict(comparison)))
+    console.print(text(verdict(comparison)))
     console.print()
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for key, text in [*facts(dataset, comparison), ("seconds", "of one training, on average")]:
-        grid.add_row(Text(key, style="dim"), Text(text, style="dim"))
+    for key, fact in [*facts(dataset, comparison), ("seconds", "of one training, on average")]:
+        grid.add_row(text(key, "dim"), text(fact, "dim"))
     console.print(grid)
 
 
