@@ -1,6 +1,6 @@
 """Options, data and reports of the benchmarks.
 
-    python -m pytest benchmarks                       everything, some minutes
+    python -m pytest benchmarks                       everything, about a quarter of an hour
     python -m pytest benchmarks --quick               a hundredth of the samples: a look, no figures to quote
     REGCORE_BENCH_SCALE=0.1 python -m pytest benchmarks
 
@@ -10,6 +10,7 @@ Every group holds regcore and the NumPy reference on the same data, and every be
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,10 @@ import pytest
 from cases import Problem, Shape, dense_problem, sparse_problem
 
 QUICK_SCALE = 0.01
+
+# The threads of a BLAS spin for some time after a call, in case another follows, and take a core from whoever
+# comes next: 0.1 s is too short a pause for OpenBLAS, 0.2 s is enough.
+SETTLE_SECONDS = 0.3
 
 _report = pytest.StashKey[list[str]]()
 
@@ -50,6 +55,12 @@ def scale(pytestconfig: pytest.Config) -> float:
 def full_size(scale: float) -> bool:
     """Whether figures of speed and memory mean something."""
     return scale == 1
+
+
+@pytest.fixture(scope="session")
+def settle(full_size: bool) -> Callable[[], None]:
+    """A function that waits until the threads of what ran before sleep; call it before something is timed."""
+    return (lambda: time.sleep(SETTLE_SECONDS)) if full_size else (lambda: None)
 
 
 @pytest.fixture(scope="session")

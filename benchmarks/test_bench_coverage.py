@@ -16,12 +16,12 @@ NOT_OPERATIONS = {
 
 
 def public_operations() -> set[str]:
-    """Return the functions of regcore and the methods of its classes, as `function` and `Class.method`."""
+    """Return the functions of regcore, and the methods of its classes as `Class.method`."""
     found = set()
     for name in regcore.__all__:
         member = getattr(regcore, name)
         if inspect.isclass(member):
-            found |= {f"{name}.{method}" for method in public_methods(member)}
+            found |= set(public_methods(member))
         elif callable(member):
             found.add(name)
     return found - set(NOT_OPERATIONS)
@@ -34,7 +34,7 @@ def public_methods(member: type) -> Iterator[str]:
         # inherited from regcore, not from scikit-learn, enum or the like
         owner = next(base for base in member.__mro__ if name in vars(base))
         if owner.__module__.startswith("regcore") and callable(getattr(member, name)):
-            yield name
+            yield f"{owner.__name__}.{name}"
 
 
 def benchmarked_operations() -> set[str]:

@@ -25,47 +25,52 @@ IMPLEMENTATIONS = {"regcore": regcore.loss_and_grad, "reference": reference.loss
 pytestmark = pytest.mark.operation("loss_and_grad")
 
 
-def check_and_time(benchmark, expected, group, implementation, p: Problem, **arguments):
-    benchmark.group = f"loss_and_grad {group} {p.shape}"
-    benchmark.extra_info.update(bytes=p.n_bytes, operations=p.n_operations)
-    result = benchmark(IMPLEMENTATIONS[implementation], p.X, p.y, p.W, p.b, **arguments)
-    answer = expected(benchmark.group, lambda: reference.loss_and_grad(p.X, p.y, p.W, p.b, **arguments))
-    assert_agree(result, answer, p.W.dtype.name)
+@pytest.fixture
+def check_and_time(benchmark, expected, settle):
+    """A function that times one implementation and checks its answer."""
+
+    def run(group, implementation, p: Problem, **arguments):
+        benchmark.group = f"loss_and_grad {group} {p.shape}"
+        benchmark.extra_info.update(bytes=p.n_bytes, operations=p.n_operations)
+        answer = expected(benchmark.group, lambda: reference.loss_and_grad(p.X, p.y, p.W, p.b, **arguments))
+        settle()
+        result = benchmark(IMPLEMENTATIONS[implementation], p.X, p.y, p.W, p.b, **arguments)
+        assert_agree(result, answer, p.W.dtype.name)
+
+    return run
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", DENSE_SHAPES, ids=str)
-def test_dense(benchmark, dense, expected, shape, dtype, loss, implementation):
-    check_and_time(benchmark, expected, f"{loss} {dtype}", implementation, dense(shape, dtype), loss=loss)
+def test_dense(check_and_time, dense, shape, dtype, loss, implementation):
+    check_and_time(f"{loss} {dtype}", implementation, dense(shape, dtype), loss=loss)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("loss", BINARY_LOSSES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", BINARY_SHAPES, ids=str)
-def test_binary(benchmark, dense, expected, shape, dtype, loss, implementation):
-    check_and_time(benchmark, expected, f"{loss} {dtype}", implementation, dense(shape, dtype), loss=loss)
+def test_binary(check_and_time, dense, shape, dtype, loss, implementation):
+    check_and_time(f"{loss} {dtype}", implementation, dense(shape, dtype), loss=loss)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SPARSE_SHAPES, ids=str)
-def test_csr(benchmark, csr, expected, shape, dtype, loss, implementation):
+def test_csr(check_and_time, csr, shape, dtype, loss, implementation):
     if shape.n_classes == 1 and loss not in BINARY_LOSSES:
         pytest.skip(f"{loss} has no binary form")
-    check_and_time(benchmark, expected, f"csr {loss} {dtype}", implementation, csr(shape, dtype), loss=loss)
+    check_and_time(f"csr {loss} {dtype}", implementation, csr(shape, dtype), loss=loss)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("storage", STORAGE_DTYPES)
 @pytest.mark.parametrize("shape", STORAGE_SHAPES, ids=str)
-def test_storage(benchmark, dense, expected, shape, storage, implementation):
+def test_storage(check_and_time, dense, shape, storage, implementation):
     check_and_time(
-        benchmark,
-        expected,
         f"cross_entropy float32, X {storage}",
         implementation,
         dense(shape, "float32", storage),
@@ -76,22 +81,18 @@ def test_storage(benchmark, dense, expected, shape, storage, implementation):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("layout", ["F", "strided"])
 @pytest.mark.parametrize("shape", STORAGE_SHAPES, ids=str)
-def test_layout(benchmark, dense, expected, shape, layout, implementation):
+def test_layout(check_and_time, dense, shape, layout, implementation):
     p = dense(shape, "float32")
     X = np.asfortranarray(p.X) if layout == "F" else np.repeat(p.X, 2, axis=1)[:, ::2]
     p = Problem(X, p.y, p.W, p.b, p.shape)
-    check_and_time(
-        benchmark, expected, f"cross_entropy float32, X {layout}", implementation, p, loss="cross_entropy"
-    )
+    check_and_time(f"cross_entropy float32, X {layout}", implementation, p, loss="cross_entropy")
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("shape", STORAGE_SHAPES, ids=str)
-def test_weights_and_penalty(benchmark, dense, expected, shape, implementation):
+def test_weights_and_penalty(check_and_time, dense, shape, implementation):
     p = dense(shape, "float32")
     check_and_time(
-        benchmark,
-        expected,
         "cross_entropy float32, weights, elastic net",
         implementation,
         p,

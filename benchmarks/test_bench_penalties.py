@@ -53,7 +53,7 @@ def grid(function):
     return pytest.mark.parametrize("implementation", ["regcore", "reference"])(function)
 
 
-@pytest.mark.operation("L1.value", "L2.value", "ElasticNet.value", "GroupL1.value")
+@pytest.mark.operation("Penalty.value")
 @grid
 def test_value(benchmark, shape, dtype, penalty, implementation):
     W = weights(shape, dtype)
@@ -63,7 +63,7 @@ def test_value(benchmark, shape, dtype, penalty, implementation):
     assert_agree(result, reference_value(PENALTIES[penalty], W), dtype)
 
 
-@pytest.mark.operation("L1.gradient", "L2.gradient", "ElasticNet.gradient", "GroupL1.gradient")
+@pytest.mark.operation("Penalty.gradient")
 @grid
 def test_gradient(benchmark, shape, dtype, penalty, implementation):
     W = weights(shape, dtype)
@@ -73,7 +73,7 @@ def test_gradient(benchmark, shape, dtype, penalty, implementation):
     assert_agree(result, reference_gradient(PENALTIES[penalty], W, None), dtype)
 
 
-@pytest.mark.operation("L1.prox", "L2.prox", "ElasticNet.prox", "GroupL1.prox")
+@pytest.mark.operation("Penalty.prox")
 @grid
 def test_prox(benchmark, shape, dtype, penalty, implementation):
     W = weights(shape, dtype)

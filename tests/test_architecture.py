@@ -265,3 +265,23 @@ def test_everything_public_has_a_docstring_at_run_time(module):
 def test_every_public_name_is_there():
     assert sorted(set(regcore.__all__)) == sorted(regcore.__all__)
     assert not [name for name in regcore.__all__ if not hasattr(regcore, name)]
+
+
+def test_the_stub_of_the_core_lists_what_the_core_has():
+    stub = ast.parse((Path(regcore.__file__).parent / "_core.pyi").read_text(encoding="utf-8"))
+
+    def listed(body: list[ast.stmt]) -> set[str]:
+        functions = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        attributes = {
+            n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+        }
+        return {name for name in functions | attributes if not name.startswith("_")}
+
+    def defined(holder: object) -> set[str]:
+        names = {name for name in dir(holder) if not name.startswith("_")}
+        return {name for name in names if not inspect.ismodule(getattr(holder, name))}
+
+    assert listed(stub.body) == defined(_core)
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef):
+            assert listed(node.body) == defined(getattr(_core, node.name))

@@ -293,6 +293,22 @@ def test_csr_gives_what_dense_gives(make_problem, rng, dtype, loss, n_classes):
         assert relative_error(a, e) < tolerance
 
 
+@pytest.mark.parametrize("n_classes", [1, 2, 5])
+def test_probabilities_and_labels_follow_the_definition(make_problem, n_classes):
+    p = make_problem(n_classes=n_classes)
+    S = reference.scores(p.X, p.W, p.b)
+    if n_classes == 1:
+        S = np.hstack([np.zeros_like(S), S])
+    P = reference.predict_proba(p.X, p.W, p.b)
+    np.testing.assert_allclose(P, np.exp(S) / np.exp(S).sum(axis=1, keepdims=True), rtol=1e-13)
+    labels = reference.predict(p.X, p.W, p.b)
+    assert labels.dtype == np.int64
+    np.testing.assert_array_equal(labels, P.argmax(axis=1))
+    np.testing.assert_array_equal(reference.predict(p.X, np.zeros_like(p.W)), 0)
+    huge = reference.predict_proba(p.X, p.W * 1e30)
+    np.testing.assert_allclose(huge.sum(axis=1), 1)
+
+
 @pytest.mark.parametrize(("loss", "n_classes"), FORMS)
 def test_blocks_of_rows_do_not_change_the_result(make_problem, monkeypatch, loss, n_classes):
     p = make_problem(n_samples=50, n_classes=n_classes)

@@ -386,7 +386,9 @@ def loss_and_grad(
         n_threads=n_threads,
     )
     if n_features != objective.n_features:
-        raise ValueError(f"W must have one column a feature of X ({objective.n_features}); got shape {W.shape}")
+        raise ValueError(
+            f"W must have one column a feature of X ({objective.n_features}); got shape {W.shape}"
+        )
     return objective.value_and_grad(W, b, out=out)
 
 

@@ -37,6 +37,8 @@ __all__ = [
     "penalty_gradient",
     "penalty_prox",
     "penalty_value",
+    "predict",
+    "predict_proba",
     "sample_losses",
     "scores",
 ]
@@ -142,6 +144,25 @@ def scores(X: Any, W: npt.ArrayLike, b: npt.ArrayLike | None = None) -> Array:
     for rows, X_block in _blocks(X, W.dtype):
         out[rows] = _class_scores(X_block, W, b).T
     return out
+
+
+def predict(X: Any, W: npt.ArrayLike, b: npt.ArrayLike | None = None) -> Array:
+    """Return the first label of the largest score, int64 of shape (n_samples,); W of one row: score > 0."""
+    S = scores(X, W, b)
+    labels: Array = S[:, 0] > 0 if S.shape[1] == 1 else S.argmax(axis=1)
+    return labels.astype(np.int64, copy=False)
+
+
+def predict_proba(X: Any, W: npt.ArrayLike, b: npt.ArrayLike | None = None) -> Array:
+    """Return exp(s_j) / sum_k exp(s_k), of shape (n_samples, n_classes); W of one row: of scores 0 and s."""
+    S = scores(X, W, b)
+    if S.shape[1] == 1:
+        S = np.hstack([np.zeros_like(S), S])
+    P = np.ascontiguousarray(S.T)
+    P -= P.max(axis=0)
+    np.exp(P, out=P)
+    P /= P.sum(axis=0)
+    return P.T
 
 
 def sample_losses(
@@ -391,7 +412,8 @@ def _feature_norms(W: Array) -> Array:
     largest = np.abs(W).max(axis=-2, keepdims=True)
     scaled = W / np.where(largest > 0, largest, 1)
     squares = np.square(scaled, out=scaled).sum(axis=-2, keepdims=True, dtype=_accumulator(W.dtype))
-    return largest * np.sqrt(squares).astype(W.dtype, copy=False)
+    norms: Array = largest * np.sqrt(squares).astype(W.dtype, copy=False)
+    return norms
 
 
 # --------------------------------------------------------------------------------------------------

@@ -76,19 +76,46 @@ static void poll_host(call *c, int thread)
     if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
 }
 
-/* Scores of the rows of a loaded block */
-static void block_scores(const call *c, const rc_scratch *s, int64_t n, void *S)
+static rc_csr csr_of(const rc_plan *p)
+{
+    const rc_matrix *X = &p->problem->X;
+    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+}
+
+/* What is read after rows [first, first + n) of a chunk that ends at `end`: the next block, where X is contiguous */
+static rc_ahead next_block(const rc_plan *p, int64_t first, int64_t n, int64_t end)
+{
+    const rc_matrix *X = &p->problem->X;
+    const int64_t row_bytes = p->D * rc_item_size(X->dtype);
+    const char *base = X->data;
+    if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || first + n >= end)
+        return (rc_ahead){base, base, 0};
+    const int64_t next = first + n, stop = next + n < end ? next + n : end;
+    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride, base + rc_row_at(&p->rows, stop) * X->row_stride,
+                      p->prefetch_step};
+}
+
+/* Loads rows [first, first + n) and computes their scores. */
+static void block_scores(const call *c, const rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S)
 {
     const rc_plan *p = &c->plan;
-    const int64_t padded = round_up(n, p->k->lanes);
-    if (p->sparse) {
-        const rc_matrix *X = &p->problem->X;
-        const rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
-        p->k->scores_csr(&csr, s->row_ids, n, c->W, p->ldw, c->b, p->MC, S, p->ld);
-    } else if (p->scores_view == BY_ROWS)
-        p->k->scores_rows(c->W, c->b, p->MC, s->x_rows, n, &p->shape, S, p->ld);
-    else
-        p->k->scores_columns(c->W, c->b, p->MC, p->D, s->x_columns, padded, S, p->ld);
+    const rc_kernels *k = p->k;
+    for (int64_t at = 0, rows; at < n; at += rows) {
+        rows = n - at < p->load ? n - at : p->load;
+        const int64_t padded = round_up(rows, k->lanes);
+        const void *const *x = s->x_rows + at;
+        void *out = offset(S, at, k->real_size);
+        rc_load_rows(p, s, first + at, at, rows);
+        if (p->sparse) {
+            const rc_csr csr = csr_of(p);
+            k->scores_csr(&csr, s->row_ids, rows, c->W, p->ldw, c->b, p->MC, out, p->ld);
+        } else if (p->scores_view == BY_ROWS)
+            k->scores_rows(c->W, c->b, p->MC, x, rows, &p->shape, ahead, out, p->ld);
+        else if (p->scores_view == BY_COLUMNS)
+            k->scores_columns(c->W, c->b, p->MC, p->D, s->x_columns, padded, ahead, out, p->ld);
+        else
+            k->scores_transposed(c->W, c->b, p->MC, p->D, x, padded, ahead, s->piece, out, p->ld);
+    }
 }
 
 /* Losses of all models on a block; the scores become slopes. */
@@ -131,23 +158,20 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     for (int64_t i = 0; i < p->MC; i++) s->grad_b[i] = 0;
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
-        rc_load_block(p, s, first, n);
-        block_scores(c, s, n, s->S);
+        rc_ahead ahead = next_block(p, first, n, end);
+        block_scores(c, s, first, n, &ahead, s->S);
         block_losses(c, s, first, n, s->S, values);
         if (c->out->grad_W || c->out->grad_b) {
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, s->grad_b);
             if (p->sparse) {
-                const rc_matrix *X = &p->problem->X;
-                const rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+                const rc_csr csr = csr_of(p);
                 p->k->touch_csr(&csr, s->row_ids, n, s->touched);
                 p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, s->G, p->ldw);
-            } else if (p->gradient_view == BY_ROWS) {
-                const int ahead = p->row_source == DIRECT && !p->rows.index;
-                const ptrdiff_t prefetch = ahead ? (ptrdiff_t)(n * p->rows.step * p->problem->X.row_stride) : 0;
-                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, prefetch, s->G);
-            } else
-                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, s->G);
+            } else if (p->gradient_view == BY_ROWS)
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, s->G);
+            else
+                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, s->G);
         }
         first += n;
     }
@@ -177,10 +201,9 @@ static void shared_scores(void *context, int64_t task, int thread)
 
     poll_host(c, thread);
     if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
-    rc_load_block(p, &s, c->super_first + done, n);
-    for (int64_t r = 0; r < n && p->row_source; r++) c->shared_rows[done + r] = s.x_rows[r];
-    for (int64_t d = 0; p->gradient_view == BY_COLUMNS && d < p->D; d++) c->shared_rows[d] = s.x_columns[d];
-    block_scores(c, &s, n, S);
+    rc_ahead none = {S, S, 0};
+    block_scores(c, &s, c->super_first + done, n, &none, S);
+    memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
     block_losses(c, &s, c->super_first + done, n, S, values);
 }
 
@@ -194,7 +217,8 @@ static void shared_gradient(void *context, int64_t task, int thread)
 
     poll_host(c, thread);
     p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
-    p->k->gradient_rows(S, p->ld, n, c->shared_rows, c->super_n, &p->shape, 0, c->scratch[thread].G);
+    rc_ahead none = {S, S, 0};
+    p->k->gradient_rows(S, p->ld, n, c->shared_rows, c->super_n, &p->shape, &none, c->scratch[thread].G);
     p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
 }
 
@@ -512,8 +536,8 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
     for (int64_t first = start, n; first < end && !rc_flag_raised(&c->stop); first += n) {
         n = end - first < p->block ? end - first : p->block;
         const int64_t padded = round_up(n, p->k->lanes);
-        rc_load_block(p, s, first, n);
-        block_scores(c, s, n, s->S);
+        rc_ahead ahead = next_block(p, first, n, end);
+        block_scores(c, s, first, n, &ahead, s->S);
         if (p->k->check_scores(s->S, p->ld, p->MC, n) != 0) {
             rc_flag_raise(&c->not_finite);
             return;

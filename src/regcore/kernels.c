@@ -25,6 +25,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .load_vector = load_vector,
     .scores_rows = scores_rows,
     .scores_columns = scores_columns,
+    .scores_transposed = scores_transposed,
     .gradient_rows = gradient_rows,
     .gradient_columns = gradient_columns,
     .flush = flush,

@@ -27,11 +27,20 @@ static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
     return rows->index ? rows->index[i] : rows->start + i * rows->step;
 }
 
+/* What the caller will read next: the products prefetch a line of it in each inner iteration, so that memory is never
+ * idle while they compute.  step = 0: nothing to prefetch. */
+typedef struct {
+    const char *next, *end;
+    ptrdiff_t step;
+} rc_ahead;
+
 /* The last vector of a row ends with the row: it overlaps its neighbour instead of reading past the end.  A packed
  * weight matrix holds zeros in the lanes seen twice, a packed gradient holds sums that unpacking drops. */
 typedef struct {
     int64_t n_vectors, last_offset, packed; /* packed = n_vectors * lanes, the length of a packed row */
 } rc_row_shape;
+
+enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 
 #define SPARSE_GROUP_BITS 5 /* columns whose gradient is summed together: 2^5 */
 
@@ -62,16 +71,19 @@ typedef struct {
     /* --- dense: products */
     /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed */
     void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, int64_t n,
-                        const rc_row_shape *shape, void *S, int64_t ld);
+                        const rc_row_shape *shape, rc_ahead *ahead, void *S, int64_t ld);
     /* S[c][r] = b[c] + sum_d W[c][d] x[d][r] with lanes along the rows */
     void (*scores_columns)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
-                           void *S, int64_t ld);
-    /* G[c] += sum_r S[c][r] x[r], G packed; `prefetch` bytes ahead of x is what will be read next (0: unknown) */
+                           rc_ahead *ahead, void *S, int64_t ld);
+    /* the same from rows, transposed a piece at a time into TRANSPOSED_FEATURES * TRANSPOSED_LD reals */
+    void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
+                              rc_ahead *ahead, void *piece, void *S, int64_t ld);
+    /* G[c] += sum_r S[c][r] x[r], G packed */
     void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, int64_t n,
-                          const rc_row_shape *shape, ptrdiff_t prefetch, void *G);
+                          const rc_row_shape *shape, rc_ahead *ahead, void *G);
     /* G[c][d] += sum_r S[c][r] x[d][r] */
     void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
-                             void *G);
+                             rc_ahead *ahead, void *G);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
 

@@ -124,7 +124,7 @@ static void transpose(const void *const *src, int64_t n_in, int64_t n_out, void 
             vreal tile[LANES];
             RC_UNROLL for (int k = 0; k < LANES; k++) tile[k] = v_load(in[i + k] + j);
             v_transpose(tile);
-            RC_UNROLL for (int k = 0; k < LANES; k++) v_store(out + (j + k) * ld + i, tile[k]);
+            RC_UNROLL for (int k = 0; k < LANES; k++) v_store(out + (j + k) * ld + i, tile[TRANSPOSED_AT(k)]);
         }
     }
 }

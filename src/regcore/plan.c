@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -16,22 +17,24 @@ static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1)
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
 
 /*
- * Scores by rows cost a tree of shuffles for every sum, about 3/lanes operations a class and row; scores by columns cost
- * a transpose of the block, about log2(lanes)/lanes operations a number.  So the first pays for few classes, the second
- * for many; `ratio` is measured.
+ * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
+ * about 2.3 cycles for each vector of a row.  So the first pays for few classes, the second for many.
  */
-static int few_classes(const rc_plan *plan)
-{
-    enum { FEATURES_PER_CLASS = 8 };
-    return plan->MC <= 3 || plan->MC * FEATURES_PER_CLASS <= plan->D;
-}
+static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->MC <= 3 * plan->shape.n_vectors; }
 
+/*
+ * X is read in place if its numbers are of the compute type and its rows (or columns) contiguous.  Rows are packed all
+ * the same where they are read often enough to repay a copy to aligned memory: NumPy's arrays start 16 bytes into a
+ * cache line, so that each of their vectors lies across two, and strides that are multiples of 4096 bytes let the rows of
+ * a block evict each other from L1.
+ */
 static void choose_views(rc_plan *plan, rc_dtype real)
 {
+    enum { READS_THAT_REPAY_PACKING = 64 };
     const rc_matrix *X = &plan->problem->X;
     const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
     const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
-    const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0 && plan->D >= lanes;
+    const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0;
     const int direct_columns = native && !plan->rows.index && X->row_stride * plan->rows.step == size &&
                                X->column_stride % size == 0;
     const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
@@ -42,12 +45,17 @@ static void choose_views(rc_plan *plan, rc_dtype real)
         plan->column_source = direct_columns ? DIRECT : PACKED;
     } else if (few_classes(plan)) {
         plan->scores_view = plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows ? DIRECT : PACKED;
+        plan->row_source = direct_rows && plan->MC <= 3 ? DIRECT : PACKED;
+    } else if (row_like) {
+        const int collides = X->row_stride % 4096 == 0;
+        plan->scores_view = BY_TRANSPOSED_ROWS;
+        plan->gradient_view = BY_ROWS;
+        plan->row_source = direct_rows && !collides && plan->MC < READS_THAT_REPAY_PACKING ? DIRECT : PACKED;
     } else {
         plan->scores_view = BY_COLUMNS;
         plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows ? DIRECT : row_like ? PACKED : TRANSPOSED;
-        plan->column_source = row_like ? TRANSPOSED : direct_columns ? DIRECT : PACKED;
+        plan->column_source = direct_columns ? DIRECT : PACKED;
+        plan->row_source = TRANSPOSED;
     }
 }
 
@@ -113,15 +121,18 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        plan->block = clamp(BLOCK_BYTES / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
+        plan->block = clamp((getenv("BB")?atoi(getenv("BB"))*1024:BLOCK_BYTES) / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }
     if (!with_gradient) plan->gradient_length = 0;
+    plan->load = plan->scores_view == BY_ROWS && plan->row_source == PACKED ? plan->k->row_tile : plan->block;
     if (plan->block > rows->n) plan->block = round_up(rows->n > 0 ? rows->n : 1, plan->k->row_tile);
     /* one vector more than a multiple of 4096 bytes can be: the classes of a row must not share a cache set */
+    if (plan->load > plan->block) plan->load = plan->block;
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
+    plan->prefetch_step = getenv("PFS") ? atoi(getenv("PFS")) : 64;
     plan->n_chunks = INT64_MAX;
     walk_chunks(rows->n, &plan->n_chunks);
 }
@@ -143,6 +154,7 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->row_ids = carve(memory, &used, plan->sparse ? rows : 0, sizeof *s->row_ids);
     s->x_columns = carve(memory, &used, plan->column_source ? plan->D + plan->k->row_tile : 0, sizeof *s->x_columns);
     s->packed_rows = carve(memory, &used, plan->row_source >= PACKED ? rows * plan->row_ld : 0, size);
+    s->piece = carve(memory, &used, plan->scores_view == BY_TRANSPOSED_ROWS ? TRANSPOSED_FEATURES * TRANSPOSED_LD : 0, size);
     s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
     s->y = carve(memory, &used, rows, size);
     s->w = carve(memory, &used, rows, size);
@@ -154,42 +166,37 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     return used;
 }
 
-void rc_load_block(const rc_plan *plan, rc_scratch *s, int64_t first, int64_t n)
+void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64_t at, int64_t n)
 {
     const rc_matrix *X = &plan->problem->X;
     const int64_t size = (int64_t)plan->k->real_size;
-    const int64_t tiled = round_up(n, plan->k->row_tile);
+    const void **x_rows = s->x_rows + at;
+    const char **sources = s->sources;
+    char *packed_rows = (char *)s->packed_rows + at * plan->row_ld * size;
     if (plan->sparse) {
-        for (int64_t r = 0; r < n; r++) s->row_ids[r] = rc_row_at(&plan->rows, first + r);
+        for (int64_t r = 0; r < n; r++) s->row_ids[at + r] = rc_row_at(&plan->rows, first + r);
         return;
     }
-    for (int64_t r = 0; r < n; r++) s->sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
+    for (int64_t r = 0; r < n; r++) sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
 
-    /* a direct column must be readable to the end of its last vector */
-    const rc_source columns = plan->column_source == DIRECT && n % plan->k->lanes ? PACKED : plan->column_source;
-    if (columns == DIRECT)
-        for (int64_t d = 0; d < plan->D; d++) s->x_columns[d] = s->sources[0] + d * X->column_stride;
-    if (columns == PACKED)
-        plan->k->pack_columns(s->sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
-    if (columns == PACKED || columns == TRANSPOSED)
-        for (int64_t d = 0; d < plan->D; d++)
-            s->x_columns[d] = (const char *)s->packed_columns + d * plan->column_ld * size;
-    if (columns != ABSENT)
+    if (plan->column_source) {
+        /* a direct column must be readable to the end of its last vector */
+        const int direct = plan->column_source == DIRECT && n % plan->k->lanes == 0;
+        const char *columns = direct ? sources[0] : s->packed_columns;
+        const int64_t stride = direct ? X->column_stride : plan->column_ld * size;
+        if (!direct) plan->k->pack_columns(sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
+        for (int64_t d = 0; d < plan->D; d++) s->x_columns[d] = columns + d * stride;
         for (int64_t d = plan->D; d < plan->D + plan->k->row_tile; d++) s->x_columns[d] = s->x_columns[plan->D - 1];
-
-    if (plan->row_source == DIRECT)
-        for (int64_t r = 0; r < n; r++) s->x_rows[r] = s->sources[r];
-    if (plan->row_source == PACKED)
-        plan->k->pack_rows(s->sources, X->dtype, X->column_stride, n, plan->D, s->packed_rows, plan->row_ld);
-    if (plan->row_source == TRANSPOSED)
-        plan->k->transpose(s->x_columns, plan->D, round_up(n, plan->k->lanes), s->packed_rows, plan->row_ld);
-    if (plan->row_source >= PACKED)
-        for (int64_t r = 0; r < n; r++) s->x_rows[r] = (const char *)s->packed_rows + r * plan->row_ld * size;
-    if (plan->row_source != ABSENT)
-        for (int64_t r = n; r < tiled; r++) s->x_rows[r] = s->x_rows[n - 1];
-
-    if (columns == TRANSPOSED)
-        plan->k->transpose(s->x_rows, round_up(n, plan->k->lanes), plan->D, s->packed_columns, plan->column_ld);
+    }
+    if (plan->row_source) {
+        if (plan->row_source == PACKED)
+            plan->k->pack_rows(sources, X->dtype, X->column_stride, n, plan->D, packed_rows, plan->row_ld);
+        if (plan->row_source == TRANSPOSED)
+            plan->k->transpose(s->x_columns, plan->D, round_up(n, plan->k->lanes), packed_rows, plan->row_ld);
+        for (int64_t r = 0; r < n; r++)
+            x_rows[r] = plan->row_source == DIRECT ? sources[r] : packed_rows + r * plan->row_ld * size;
+        for (int64_t r = n; r < round_up(n, plan->k->row_tile); r++) x_rows[r] = x_rows[n - 1];
+    }
 }
 
 int rc_useful_threads(const rc_plan *plan, int wanted)

@@ -8,7 +8,7 @@
 
 #include "kernels.h"
 
-typedef enum { BY_ROWS, BY_COLUMNS } rc_view;
+typedef enum { BY_ROWS, BY_COLUMNS, BY_TRANSPOSED_ROWS } rc_view;
 typedef enum { ABSENT, DIRECT, PACKED, TRANSPOSED } rc_source;
 
 typedef struct {
@@ -19,13 +19,15 @@ typedef struct {
     int sparse;
 
     rc_view scores_view, gradient_view;
-    rc_source row_source, column_source; /* where each view of a block comes from */
+    rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
     int64_t ldw;                         /* CSR: row length of Wt and Gt */
 
     int64_t block, ld;                   /* most rows in a block; the leading dimension of its scores */
+    int64_t load;                        /* rows loaded at a time: packed rows are scored while they are in L1 */
     int64_t column_ld, row_ld;           /* leading dimensions of packed views */
     int64_t n_chunks;
+    ptrdiff_t prefetch_step;             /* bytes of the next block for each inner iteration on this one */
     int shared_gradient;                 /* one gradient for all threads, a super-block of rows at a time */
     int64_t super_block, task_classes;
 
@@ -37,7 +39,7 @@ typedef struct {
     const void **x_rows, **x_columns;
     const char **sources;
     int64_t *row_ids;
-    void *packed_rows, *packed_columns;
+    void *packed_rows, *packed_columns, *piece;
     void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
     uint8_t *touched;
     double *grad_b;
@@ -51,8 +53,8 @@ int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk);
 /* Bytes of a thread's scratch, and its pointers into memory aligned to 64 bytes (NULL: only the size) */
 size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *scratch);
 
-/* Makes the views of rows [first, first + n) that the plan asks for. */
-void rc_load_block(const rc_plan *plan, rc_scratch *scratch, int64_t first, int64_t n);
+/* Makes the views of rows [first, first + n) that the plan asks for, as rows at, at + 1, ... of the block. */
+void rc_load_rows(const rc_plan *plan, const rc_scratch *scratch, int64_t first, int64_t at, int64_t n);
 
 /* How many threads the work is worth, at most `wanted`. */
 int rc_useful_threads(const rc_plan *plan, int wanted);

@@ -87,14 +87,25 @@ RC_INLINE vwide v_widen(vreal v) { return (double)v; }
 RC_INLINE double w_sum(vwide w) { return w; }
 #endif
 
+/* Keeps a value in a register: compilers otherwise repeat its load as an operand of each use, and loads are what is
+ * scarce in the products. */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define v_pin(x) __asm__("" : "+v"(x))
+#elif defined(__GNUC__) && defined(__x86_64__)
+#define v_pin(x) __asm__("" : "+x"(x))
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define v_pin(x) __asm__("" : "+w"(x))
+#else
+#define v_pin(x) ((void)0)
+#endif
+
 RC_INLINE vreal v_max(vreal a, vreal b) { return v_select(a > b, a, b); }
 RC_INLINE vreal v_min(vreal a, vreal b) { return v_select(a < b, a, b); }
 RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 
 /*
- * LANES sums at once: lane i of the result is the sum over the lanes of a[i].  Each stage adds the two halves of every
- * block of a pair of vectors and lays the results side by side; log2(LANES) stages and LANES-1 pairs in all, against
- * LANES * log2(LANES) shuffles for one vector after the other.
+ * Many sums at once, and the transpose: both are log2(LANES) stages of LOW and HIGH, which pick half of the lanes of a
+ * pair of vectors each.  The patterns are those that x86 has as single instructions without an index register.
  */
 #if LANES > 1
 #if defined(__clang__) || __GNUC__ >= 12
@@ -105,74 +116,95 @@ RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 #endif
 
 #if LANES == 16
-#define LOW_8(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-#define HIGH_8(a, b) V_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
-#define LOW_4(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
-#define HIGH_4(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
 #define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
 #define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
-#define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
-#elif LANES == 8
-#define LOW_4(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
-#define HIGH_4(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define LOW_3(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define HIGH_3(a, b) V_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define LOW_4(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define HIGH_4(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
+#define TRANSPOSED_AT(c) (((c) >> 1 & 5) | ((c) << 1 & 10))
+#elif LANES == 8 && RC_REAL_BITS == 32
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
 #define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
 #define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define LOW_3(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HIGH_3(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define TRANSPOSED_AT(c) (((c) >> 1 & 1) | ((c) << 1 & 2) | ((c) & 4))
+#elif LANES == 8
 #define LOW_1(a, b) V_SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
 #define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
-#elif LANES == 4
+#define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HIGH_2(a, b) V_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define LOW_3(a, b) V_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
+#define HIGH_3(a, b) V_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
+#define TRANSPOSED_AT(c) (((c) & 1) | ((c) >> 1 & 2) | ((c) << 1 & 4))
+#elif LANES == 4 && RC_REAL_BITS == 32
+#define LOW_1(a, b) V_SHUFFLE(a, b, 0, 4, 1, 5)
+#define HIGH_1(a, b) V_SHUFFLE(a, b, 2, 6, 3, 7)
 #define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 4, 5)
 #define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 6, 7)
+#define TRANSPOSED_AT(c) (((c) >> 1 & 1) | ((c) << 1 & 2))
+#elif LANES == 4
 #define LOW_1(a, b) V_SHUFFLE(a, b, 0, 4, 2, 6)
 #define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 5, 3, 7)
+#define LOW_2(a, b) V_SHUFFLE(a, b, 0, 1, 4, 5)
+#define HIGH_2(a, b) V_SHUFFLE(a, b, 2, 3, 6, 7)
+#define TRANSPOSED_AT(c) (c)
 #elif LANES == 2
 #define LOW_1(a, b) V_SHUFFLE(a, b, 0, 2)
 #define HIGH_1(a, b) V_SHUFFLE(a, b, 1, 3)
+#define TRANSPOSED_AT(c) (c)
+#else
+#define TRANSPOSED_AT(c) (c)
 #endif
 
-#define SUM_STAGE(half)                                                                                                \
-    RC_UNROLL for (int i = 0; i < (half); i++) a[i] = LOW_##half(a[i], a[i + (half)]) + HIGH_##half(a[i], a[i + (half)])
+/* Lane i of the result is the sum over the lanes of a[i]: LANES - 1 pairs in all. Destroys a. */
+#define SUM_STAGE(k, pairs)                                                                                            \
+    RC_UNROLL for (int i = 0; i < (pairs); i++) a[i] = LOW_##k(a[2 * i], a[2 * i + 1]) + HIGH_##k(a[2 * i], a[2 * i + 1])
 
 RC_INLINE vreal v_sums(vreal *a)
 {
-#if LANES >= 16
-    SUM_STAGE(8);
-#endif
-#if LANES >= 8
-    SUM_STAGE(4);
+#if LANES >= 2
+    SUM_STAGE(1, LANES / 2);
 #endif
 #if LANES >= 4
-    SUM_STAGE(2);
+    SUM_STAGE(2, LANES / 4);
 #endif
-#if LANES >= 2
-    SUM_STAGE(1);
+#if LANES >= 8
+    SUM_STAGE(3, LANES / 8);
+#endif
+#if LANES >= 16
+    SUM_STAGE(4, LANES / 16);
 #endif
     return a[0];
 }
 
-/* The LANES x LANES transpose: the same halves, kept apart instead of added. */
-#define TRANSPOSE_STAGE(half)                                                                                          \
+/* Column c of the LANES x LANES matrix of rows a[] ends in a[TRANSPOSED_AT(c)]. */
+#define TRANSPOSE_STAGE(k, bit)                                                                                        \
     RC_UNROLL for (int i = 0; i < LANES; i++)                                                                          \
     {                                                                                                                  \
-        if (i & (half)) continue;                                                                                      \
-        const vreal low = LOW_##half(a[i], a[i + (half)]);                                                             \
-        a[i + (half)] = HIGH_##half(a[i], a[i + (half)]);                                                              \
+        if (i & (bit)) continue;                                                                                       \
+        const vreal low = LOW_##k(a[i], a[i | (bit)]);                                                                 \
+        a[i | (bit)] = HIGH_##k(a[i], a[i | (bit)]);                                                                   \
         a[i] = low;                                                                                                    \
     }
 
 RC_INLINE void v_transpose(vreal *a)
 {
-#if LANES >= 16
-    TRANSPOSE_STAGE(8)
-#endif
-#if LANES >= 8
-    TRANSPOSE_STAGE(4)
+#if LANES >= 2
+    TRANSPOSE_STAGE(1, 1)
 #endif
 #if LANES >= 4
-    TRANSPOSE_STAGE(2)
+    TRANSPOSE_STAGE(2, 2)
 #endif
-#if LANES >= 2
-    TRANSPOSE_STAGE(1)
+#if LANES >= 8
+    TRANSPOSE_STAGE(3, 4)
+#endif
+#if LANES >= 16
+    TRANSPOSE_STAGE(4, 8)
 #endif
     (void)a;
 }

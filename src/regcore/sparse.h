@@ -162,7 +162,7 @@ static void scatter_rows(const sparse_rows *rows, int64_t width, real *S, int64_
         vreal tile[LANES];
         RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = v_load(rows->row[i] + c);
         v_transpose(tile);
-        RC_UNROLL for (int i = 0; i < LANES; i++) v_store(S + (c + i) * ld, tile[i]);
+        RC_UNROLL for (int i = 0; i < LANES; i++) v_store(S + (c + i) * ld, tile[TRANSPOSED_AT(i)]);
     }
 }
 
@@ -179,7 +179,7 @@ static void gather_rows(const real *S, int64_t ld, int64_t width, int64_t padded
         vreal tile[LANES];
         RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = v_load(S + (c + i) * ld);
         v_transpose(tile);
-        RC_UNROLL for (int i = 0; i < LANES; i++) v_store(rows->row[i] + c, tile[i]);
+        RC_UNROLL for (int i = 0; i < LANES; i++) v_store(rows->row[i] + c, tile[TRANSPOSED_AT(i)]);
     }
 }
 

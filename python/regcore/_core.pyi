@@ -1,0 +1,63 @@
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Array: TypeAlias = npt.NDArray[Any]
+_Doubles: TypeAlias = npt.NDArray[np.float64]
+# CSR: data, indices, indptr, shape
+_Matrix: TypeAlias = _Array | tuple[_Array, _Array, _Array, tuple[int, int]]
+_Rows: TypeAlias = slice | npt.NDArray[np.int64] | None
+_Standardization: TypeAlias = tuple[_Doubles | None, _Doubles | None] | None
+
+def select_isa(name: str | None = None) -> None: ...
+def available_isas() -> list[str]: ...
+def info() -> dict[str, Any]: ...
+def measure_limits(dtype: npt.DTypeLike, n_threads: int) -> tuple[float, float]: ...
+
+class Problem:
+    n_samples: int
+    n_features: int
+    n_classes: int
+    n_models: int
+    weight_sums: _Doubles
+
+    def __init__(
+        self,
+        X: _Matrix,
+        y: _Array | None,
+        weights: _Array | None,
+        loss: int,
+        n_classes: int,
+        n_models: int = 1,
+    ) -> None: ...
+    def evaluate(
+        self,
+        W: _Array,
+        b: _Array | None,
+        penalty: tuple[float, float, float],
+        rows: _Rows,
+        values: _Doubles,
+        grad_W: _Array | None,
+        grad_b: _Array | None,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
+    def predict(
+        self,
+        W: _Array,
+        b: _Array | None,
+        rows: _Rows,
+        scores: _Array | None,
+        probabilities: _Array | None,
+        labels: npt.NDArray[np.int64] | None,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
+    def column_statistics(self, n_threads: int) -> tuple[_Doubles, _Doubles]: ...
+
+def penalty_value(W: _Array, l1: float, l2: float, group: float) -> Any: ...
+def penalty_gradient(W: _Array, l1: float, l2: float, group: float, out: _Array | None = None) -> _Array: ...
+def penalty_prox(
+    W: _Array, step: float, l1: float, l2: float, group: float, out: _Array | None = None
+) -> _Array: ...
