@@ -513,7 +513,7 @@ cdef class StochasticGradient:
         cdef rc_error error
         cdef rc_status status
         cdef double value = 0
-        _control(&control, 1)
+        _control(&control, 1, NULL)
         with self.lock:
             with nogil:
                 status = rc_sgd_epoch(self.sgd, &control, &value, &error)
