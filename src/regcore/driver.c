@@ -70,6 +70,12 @@ static void give_memory(rc_workspace *workspace, void *memory, int kept)
 
 /* ---------------------------------------------------------------- a call */
 
+/* What a chunk adds up to */
+typedef struct {
+    void *G;         /* dense: (MC, packed) or (MC, D) */
+    double *grad_b;  /* (MC,) */
+} chunk_sums;
+
 typedef struct {
     rc_plan plan;
     const rc_parameters *parameters;
@@ -90,7 +96,9 @@ typedef struct {
     void *partials;          /* ... as many of the compute type */
     double *total_b;
     double *chunk_values;    /* (n_chunks, M) */
-    rc_turnstile turnstile;
+    rc_joint joint;
+    chunk_sums *sums;        /* (n_buffers,) */
+    int n_buffers;
     rc_flag stop, not_finite;
     struct timespec polled;
 
@@ -201,6 +209,16 @@ static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t a
     if (p->sum_rows && at / p->sum_rows != (at + n) / p->sum_rows) p->k->flush(G, 1, p->gradient_length, NULL, total);
 }
 
+static void join_sums(void *context, int buffer)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const chunk_sums *sums = &c->sums[buffer];
+    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += sums->grad_b[i];
+    if (!p->sparse)
+        p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+}
+
 static void evaluate_chunk(void *context, int64_t chunk, int thread)
 {
     call *c = context;
@@ -209,34 +227,33 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
     double *values = c->chunk_values + chunk * p->M;
 
+    const int with_gradient = c->out->grad_W || c->out->grad_b;
+    const int buffer = with_gradient ? rc_joint_take(&c->joint) : 0;
+    chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
+
     poll_host(c, thread);
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
-    for (int64_t i = 0; i < p->MC; i++) s->grad_b[i] = 0;
+    for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
         block_scores(c, s, first, n, &ahead, s->S);
         block_losses(c, s, first, n, s->S, values);
-        if (c->out->grad_W || c->out->grad_b) {
+        if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
-            p->k->row_sums(s->S, p->ld, p->MC, padded, s->grad_b);
+            p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
                 add_sparse_gradient(c, s, chunk, first - start, n);
             else if (p->gradient_view == BY_ROWS)
-                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, s->G);
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, sums->G);
             else
-                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, s->G);
+                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, sums->G);
         }
         first += n;
     }
-    if (!c->out->grad_W && !c->out->grad_b) return;
-
-    if (p->sparse && p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
-    rc_turnstile_wait(&c->turnstile, chunk);
-    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += s->grad_b[i];
-    if (!p->sparse)
-        p->k->flush(s->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
-    rc_turnstile_pass(&c->turnstile, chunk);
+    if (!sums) return;
+    if (p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
+    rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -519,6 +536,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
                                : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
                                                           : (size_t)(p->MC * p->D) * sizeof(double);
     const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
+    c->n_buffers = with_gradient && !p->shared_gradient ? 2 * c->n_threads : 0;
+    const size_t sums_bytes = p->sparse ? 0 : (size_t)p->gradient_length * size;
     rc_scratch probe;
     const size_t pieces[] = {
         (size_t)c->n_threads * sizeof(rc_scratch),
@@ -532,6 +551,10 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size : 0,
         p->shared_gradient ? (size_t)(p->MC * p->ld) * size : 0,
         (size_t)c->n_threads * rc_layout_scratch(p, NULL, &probe),
+        rc_joint_bytes(c->n_buffers),
+        (size_t)c->n_buffers * sizeof(chunk_sums),
+        (size_t)c->n_buffers * sums_bytes,
+        (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
@@ -558,7 +581,16 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (with_gradient && !(p->sparse && !p->sum_rows)) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+        if (p->shared_gradient || p->sum_rows) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+    }
+    if (c->n_buffers) {
+        rc_joint_init(&c->joint, c->n_buffers, at[11]);
+        c->sums = (chunk_sums *)(void *)at[12];
+        if (sums_bytes) clear_memory(c, at[13], (size_t)c->n_buffers * sums_bytes);
+        for (int i = 0; i < c->n_buffers; i++) {
+            c->sums[i].G = offset(at[13], i, sums_bytes);
+            c->sums[i].grad_b = (double *)(void *)at[14] + i * p->MC;
+        }
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);

@@ -186,9 +186,8 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
     s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
-    /* a CSR chunk has a gradient of its own; a thread needs one beside it only to sum float32 in parts */
-    s->G = carve(memory, &used, plan->sparse && !plan->sum_rows ? 0 : plan->gradient_length, size);
-    s->grad_b = carve(memory, &used, plan->MC, sizeof(double));
+    /* chunks have gradients of their own; a thread needs one beside them to share, or to sum float32 in parts */
+    s->G = carve(memory, &used, plan->shared_gradient || plan->sum_rows ? plan->gradient_length : 0, size);
     return used;
 }
 

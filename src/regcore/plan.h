@@ -42,7 +42,6 @@ typedef struct {
     int64_t *row_ids;
     void *packed_rows, *packed_columns, *piece;
     void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
-    double *grad_b;
     double *features;                    /* CSR: sums of FEATURE_RUN features */
 } rc_scratch;
 
