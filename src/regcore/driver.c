@@ -1,9 +1,9 @@
 /*
  * The block driver: one pass over X for a call.
  *
- * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of its
- * blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk it
- * waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
+ * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of
+ * its blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk
+ * it waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
  * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
  * then the classes for the gradient.
  */
@@ -72,8 +72,8 @@ static void give_memory(rc_workspace *workspace, void *memory, int kept)
 
 /* What a chunk adds up to */
 typedef struct {
-    void *G;         /* dense: (MC, packed) or (MC, D) */
-    double *grad_b;  /* (MC,) */
+    void *G;        /* dense: (MC, packed) or (MC, D) */
+    double *grad_b; /* (MC,) */
 } chunk_sums;
 
 typedef struct {
@@ -81,28 +81,28 @@ typedef struct {
     const rc_parameters *parameters;
     const rc_control *control;
     int n_threads;
-    const void *W, *b;       /* as the products want them: standardisation folded in, packed or transposed */
-    char *memory;            /* all scratch */
+    const void *W, *b; /* as the products want them: standardisation folded in, packed or transposed */
+    char *memory;      /* all scratch */
     int memory_kept;
     struct {
         char *start;
         size_t bytes;
-    } clear; /* what is to be zeroed */
-    rc_scratch *scratch;     /* one a thread */
+    } clear;             /* what is to be zeroed */
+    rc_scratch *scratch; /* one a thread */
     const rc_gradient *out;
     const rc_prediction *prediction;
 
-    double *total;           /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
-    void *partials;          /* ... as many of the compute type */
+    double *total;  /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
+    void *partials; /* ... as many of the compute type */
     double *total_b;
-    double *chunk_values;    /* (n_chunks, M) */
+    double *chunk_values; /* (n_chunks, M) */
     rc_joint joint;
-    chunk_sums *sums;        /* (n_buffers,) */
+    chunk_sums *sums; /* (n_buffers,) */
     int n_buffers;
     rc_flag stop, not_finite;
     struct timespec polled;
 
-    void *transposed;        /* CSR: W as (D, ldw) */
+    void *transposed;          /* CSR: W as (D, ldw) */
     const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
@@ -143,8 +143,8 @@ static rc_ahead next_block(const rc_plan *p, int64_t first, int64_t n, int64_t e
     if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || first + n >= end)
         return (rc_ahead){base, base, 0};
     const int64_t next = first + n, stop = next + n < end ? next + n : end;
-    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride, base + rc_row_at(&p->rows, stop) * X->row_stride,
-                      p->prefetch_step};
+    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride,
+                      base + rc_row_at(&p->rows, stop) * X->row_stride, p->prefetch_step};
 }
 
 /* Loads rows [first, first + n) and computes their scores. */
@@ -189,16 +189,16 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
             p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
         }
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y, s->w,
-                                                                               &check);
+        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
+                                                                                 s->w, &check);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
 
 /* ---------------------------------------------------------------- chunks, each thread with its own gradient */
 
-/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and those
- * in double. Rows [at, at + n) of the chunk are the block. */
+/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and
+ * those in double. Rows [at, at + n) of the chunk are the block. */
 static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t at, int64_t n)
 {
     const rc_plan *p = &c->plan;
@@ -215,8 +215,7 @@ static void join_sums(void *context, int buffer)
     const rc_plan *p = &c->plan;
     const chunk_sums *sums = &c->sums[buffer];
     for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += sums->grad_b[i];
-    if (!p->sparse)
-        p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+    if (!p->sparse) p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
 }
 
 static void evaluate_chunk(void *context, int64_t chunk, int thread)
@@ -442,15 +441,17 @@ static rc_status blame(const call *c, rc_error *error)
             end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
         }
         for (int64_t j = first; j < end; j++) {
-            const char *at = (const char *)X->data + (c->plan.sparse ? j * rc_item_size(X->dtype)
-                                                                     : row * X->row_stride + j * X->column_stride);
+            const char *at = (const char *)X->data +
+                             (c->plan.sparse ? j * rc_item_size(X->dtype) : row * X->row_stride + j * X->column_stride);
             k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
             if (isfinite(x)) continue;
             fail(error, RC_ERROR_NOT_FINITE, "X", "must be finite");
             const int wide = X->index_dtype == RC_INT64;
             if (error) {
                 error->row = row;
-                error->column = !c->plan.sparse ? j : wide ? ((const int64_t *)X->indices)[j] : ((const int32_t *)X->indices)[j];
+                error->column = !c->plan.sparse ? j
+                                : wide          ? ((const int64_t *)X->indices)[j]
+                                                : ((const int32_t *)X->indices)[j];
                 error->value = x;
             }
             return RC_ERROR_NOT_FINITE;
@@ -531,7 +532,7 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     const int fold = q->center || q->scale;
     const int packs = p->sparse || p->scores_view == BY_ROWS;
     const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
-    const size_t total_bytes = !with_gradient                ? 0
+    const size_t total_bytes = !with_gradient             ? 0
                                : p->sparse && p->sum_rows ? (size_t)(p->n_chunks * p->gradient_length) * sizeof(double)
                                : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
                                                           : (size_t)(p->MC * p->D) * sizeof(double);
@@ -548,7 +549,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         (size_t)p->MC * sizeof(double),
         (size_t)(n_values * p->M) * sizeof(double),
         p->shared_gradient ? (size_t)(p->super_block + 2 * p->k->row_tile) * sizeof(void *) : 0,
-        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size : 0,
+        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size
+                                                      : 0,
         p->shared_gradient ? (size_t)(p->MC * p->ld) * size : 0,
         (size_t)c->n_threads * rc_layout_scratch(p, NULL, &probe),
         rc_joint_bytes(c->n_buffers),
@@ -652,8 +654,8 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
         if (r->l1 != 0 || r->l2 != 0 || r->group != 0) {
             double penalty;
             for (int64_t m = 0; m < p->M; m++) {
-                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C, p->D, r,
-                                 &penalty);
+                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C,
+                                 p->D, r, &penalty);
                 out->value[m] += penalty;
             }
         }
@@ -688,7 +690,8 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
             return;
         }
         if (out->scores)
-            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride, out->scores_stride);
+            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride,
+                               out->scores_stride);
         for (int64_t m = 0; m < p->M; m++) {
             void *S = offset(s->S, m * p->C * p->ld, size);
             if (out->labels)

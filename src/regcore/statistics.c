@@ -16,7 +16,7 @@ typedef struct {
     const rc_problem *problem;
     const rc_kernels *k; /* float64 */
     int64_t D;
-    double *scratch;     /* a buffer: shift, sum, square (D), BLOCK rows of D, and the weight */
+    double *scratch; /* a buffer: shift, sum, square (D), BLOCK rows of D, and the weight */
     int64_t stride;
     double weight, *mean, *square;
     rc_joint joint;
@@ -37,7 +37,8 @@ static int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
 }
 
 /* Sums over rows [first, end) of the CSR matrix, shift 0 */
-static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square, double *weight)
+static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square,
+                        double *weight)
 {
     const rc_matrix *X = &s->problem->X;
     for (int64_t i = first; i < end; i++) {
