@@ -1,9 +1,9 @@
 """The ``regcore`` command: arguments in, a table or JSON out, an exit code that means something.
 
 The layers below it know nothing of arguments or printing. For ``regcore compare``, `data` and `images` read,
-`compare` runs the experiment, `report` and `picture` show it; for ``regcore bench``, `cases` and `peers` say what
-is measured, `bench` measures, `bench_report` and `roofline` show it. Only what a sub-command needs is imported, so
-that ``regcore info`` runs with NumPy alone.
+`compare` runs the experiment, `report` and `picture` show it; for ``regcore bench``, `cases` and `peers` say
+what is measured, `bench` measures, `bench_report` and `roofline` show it. Only what a sub-command needs is
+imported, so that ``regcore info`` runs with NumPy alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
 _SOLVERS = ("sgd", "fista", "auto")
 _DTYPES = ("float32", "float64", "float16", "uint8", "int8")
 _PEERS = ("numpy", "sklearn", "torch", "jax")
-_QUICK_SHAPES = "4000x64x2,2000x784x10,1000x256x100"
+_QUICK_SHAPES = "4000x64x2,2000x784x10"
 _PICTURES = (".png", ".svg", ".pdf")
 
 _EXIT_CODES = """\
@@ -98,7 +98,7 @@ NumPy, scikit-learn, PyTorch and JAX, where they are installed?
   limit = max( bytes of X / bandwidth, 4 N D C operations / peak )
 
 X is read once, and N samples of D features take two matrix products with C
-classes. Bandwidth and peak are measured between the cases of the same run, with
+classes. Bandwidth and peak are measured between the turns of the same run, with
 the threads and in the type of the computation. 1.00 would be perfect.
 """
 
@@ -410,7 +410,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     group.add_argument(
         "--quick",
         action="store_true",
-        help=f"a look: shapes {_QUICK_SHAPES.replace(',', ', ')}, two turns, no pauses (others' spinning threads count)",
+        help=f"a look: shapes {_QUICK_SHAPES.replace(',', ', ')}, two turns, few pauses: no figures to quote",
     )
 
     group = bench.add_argument_group("showing")
@@ -438,7 +438,6 @@ def _info(arguments: argparse.Namespace) -> None:
 def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
     from regcore._core import available_isas, info
 
-    from .bench import SETTLE_SECONDS
     from .bench import Settings as BenchSettings
     from .cases import DENSE_SHAPES
 
@@ -459,7 +458,7 @@ def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
         n_threads=arguments.threads or info()["threads"],
         isas=isas,
         repeats=arguments.repeats or (2 if arguments.quick else 5),
-        settle_seconds=0.0 if arguments.quick else SETTLE_SECONDS,
+        quick=arguments.quick,
     )
 
 

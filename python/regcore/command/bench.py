@@ -6,7 +6,9 @@ implementation takes less than
     limit = max(bytes of X / bandwidth, 4 N D C / peak)
 
 seconds, where the bandwidth is that of reading memory and the peak that of multiply-adds in the type of the
-computation, with the threads in use: both measured by the compiled core, between the cases of the same run.
+computation, with the threads in use. The compiled core measures both, again and again between our turns:
+where other guests of a machine take their share of its memory bus, the bandwidth changes from second to
+second, and a time counts against the limit of its own minute.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from .errors import CommandError
 from .peers import PEERS, PeerUnavailableError, installed
 
 SETTLE_SECONDS = 0.3
-"""The threads of a BLAS spin after a call, in case another follows: 0.1 s is too short a pause, 0.2 s is enough."""
+"""Threads of a BLAS spin after a call, in case another follows: 0.1 s is too short a pause, 0.2 s enough."""
 
 _OWN_SETTLE_SECONDS = 0.05  # ours spin some milliseconds
 _BURST_SECONDS, _BURST_CALLS = 0.05, 10
@@ -64,8 +66,8 @@ class Settings:
         CPU levels at which regcore is measured.
     repeats : int
         How often each implementation has its turn; calls of half a second and more have 3 turns at most.
-    settle_seconds : float
-        Pause after a peer's turn.
+    quick : bool
+        Fewer pauses and samples of the limits, once a turn: for a look.
     """
 
     shapes: tuple[Shape, ...]
@@ -75,7 +77,7 @@ class Settings:
     n_threads: int
     isas: tuple[str, ...]
     repeats: int = 5
-    settle_seconds: float = SETTLE_SECONDS
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,51 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What the machine could do while a case was measured.
+
+    Attributes
+    ----------
+    best_isa : str
+        The best CPU level, whose figures are the machine's.
+    samples : mapping of str to sequence of (float, float)
+        Bytes read per second and operations per second, by CPU level.
+    """
+
+    best_isa: str
+    samples: Mapping[str, Sequence[tuple[float, float]]]
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes read per second, the median."""
+        return statistics.median(sample[0] for sample in self.samples[self.best_isa])
+
+    def peak(self, isa: str | None = None) -> float:
+        """Operations per second at a CPU level, by default the best: the median."""
+        return statistics.median(sample[1] for sample in self.samples[isa or self.best_isa])
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """The times of one case: ours by CPU level, the peers' by name."""
+    """The times of one case: ours by CPU level, the peers' by name; and the limits of these minutes."""
 
     case: Case
+    limits: Limits
     ours: Mapping[str, Timing]
     peers: Mapping[str, Timing]
+
+    def limit(self, isa: str | None = None) -> float:
+        """The least seconds that the case can take on this machine, or at a CPU level of it."""
+        return max(self.case.n_bytes / self.limits.bandwidth, self.case.n_operations / self.limits.peak(isa))
+
+    def multiple(self, timing: Timing, isa: str | None = None) -> float:
+        """A time as a multiple of the limit: the machine's, or that of a CPU level."""
+        return timing.median / self.limit(isa)
+
+    @property
+    def is_memory_bound(self) -> bool:
+        """Whether reading X takes longer than the arithmetic."""
+        return self.case.n_bytes / self.limits.bandwidth > self.case.n_operations / self.limits.peak()
 
     def lead(self, isa: str) -> float | None:
         """How many times faster than the fastest peer we are; None without peers."""
@@ -145,33 +186,6 @@ class Skipped:
     shape: Shape
     storage: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Samples of (bytes read per second, operations per second) by (dtype, CPU level), and their medians.
-
-    A machine has one bandwidth whatever the type and the level, the best that one of them shows.
-    """
-
-    best_isa: str
-    samples: Mapping[tuple[str, str], Sequence[tuple[float, float]]]
-
-    def bandwidth(self) -> float:
-        """Bytes read per second."""
-        return max(statistics.median(sample[0] for sample in each) for each in self.samples.values())
-
-    def peak(self, dtype: str, isa: str | None = None) -> float:
-        """Operations per second in this type at a CPU level, by default the machine's best."""
-        return statistics.median(sample[1] for sample in self.samples[dtype, isa or self.best_isa])
-
-    def seconds(self, case: Case, isa: str | None = None) -> float:
-        """The least time that a case can take."""
-        return max(case.n_bytes / self.bandwidth(), case.n_operations / self.peak(case.dtype, isa))
-
-    def memory_bound(self, case: Case) -> bool:
-        """Whether reading X takes longer than the arithmetic."""
-        return case.n_bytes / self.bandwidth() > case.n_operations / self.peak(case.dtype)
 
 
 @dataclass(frozen=True)
@@ -192,22 +206,31 @@ class Benchmark:
 
     settings: Settings
     machine: Mapping[str, Any]
-    limits: Limits
+    best_isa: str
     versions: Mapping[str, str]
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
-    def multiple(self, measurement: Measurement, timing: Timing, isa: str | None = None) -> float:
-        """A time as a multiple of the limit: the machine's, or that of a CPU level."""
-        return timing.median / self.limits.seconds(measurement.case, isa)
+    @property
+    def dtypes(self) -> list[str]:
+        """The types of computation that were measured."""
+        return sorted({m.case.dtype for m in self.measurements})
+
+    def bandwidths(self) -> list[float]:
+        """Bytes read per second, one figure a case, ascending."""
+        return sorted(m.limits.bandwidth for m in self.measurements)
+
+    def peak(self, dtype: str, isa: str | None = None) -> float:
+        """Operations per second, the median over the cases computed in this type."""
+        return statistics.median(m.limits.peak(isa) for m in self.measurements if m.case.dtype == dtype)
 
     def summary(self, isa: str, *, of_level: bool = False) -> Summary:
         """Summarise one CPU level, against the machine's limit or the level's own."""
         if not self.measurements:
             raise ValueError("nothing was measured")
         level = isa if of_level else None
-        multiples = [self.multiple(m, m.ours[isa], level) for m in self.measurements]
+        multiples = [m.multiple(m.ours[isa], level) for m in self.measurements]
         leads = [lead for m in self.measurements if (lead := m.lead(isa)) is not None]
         maximum = max(multiples)
         return Summary(
@@ -294,19 +317,27 @@ def _any_isa() -> Iterator[None]:
 
 
 class _Probe:
-    """Samples the machine's limits."""
+    """Samples the machine's limits for one case."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, dtype: str, settings: Settings) -> None:
+        self._dtype = dtype
         self._n_threads = settings.n_threads
-        self.best_isa = _core.available_isas()[0]
-        self._isas = tuple(dict.fromkeys((self.best_isa, *settings.isas)))
-        self.samples: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        self._best_isa = best_isa()
+        self._isas = tuple(dict.fromkeys((self._best_isa, *settings.isas)))
+        self._samples: dict[str, list[tuple[float, float]]] = {isa: [] for isa in self._isas}
 
-    def sample(self, dtype: str) -> None:
-        for isa in self._isas:
+    def sample(self, *, all_levels: bool) -> None:
+        for isa in self._isas if all_levels else (self._best_isa,):
             _core.select_isa(isa)
-            found = _core.measure_limits(dtype, self._n_threads)
-            self.samples.setdefault((dtype, isa), []).append(found)
+            self._samples[isa].append(_core.measure_limits(self._dtype, self._n_threads))
+
+    def limits(self) -> Limits:
+        return Limits(self._best_isa, {isa: tuple(found) for isa, found in self._samples.items()})
+
+
+def best_isa() -> str:
+    """Return the best CPU level that this machine has."""
+    return _core.available_isas()[0]
 
 
 # -- contenders ----------------------------------------------------------------------------------------------
@@ -361,7 +392,8 @@ def _check(label: str, case: Case, actual: Any, expected: Any) -> float:
     allowed = TOLERANCE[case.dtype]
     if not error <= allowed:  # NaN, too
         raise DisagreementError(
-            f"{label} disagrees with the NumPy reference at {case}: relative error {error:.2g}, allowed {allowed:g}"
+            f"{label} disagrees with the NumPy reference at {case}: relative error {error:.2g},"
+            f" allowed {allowed:g}"
         )
     return error
 
@@ -419,20 +451,23 @@ def _measure_case(
     expected = tuple(loss_and_grad(problem.X, problem.y, problem.W, problem.b, loss=case.loss))
     ours = _ours(problem, case, settings, expected)
     peers = _peers(problem, converted, case, settings, names, expected)
-    time.sleep(settings.settle_seconds)
+    probe = _Probe(case.dtype, settings)
     for turn in range(settings.repeats):
+        report(f"{case}, turn {turn + 1} of {settings.repeats}")
         waiting: list[_Contender | None] = [peer for peer in peers.values() if not peer.is_done]
         # We, a peer, we, a peer: a machine whose speed drifts treats both alike.
-        for peer in waiting or [None]:
+        for k, peer in enumerate(waiting or [None]):
+            if k == 0 or not settings.quick:
+                time.sleep(SETTLE_SECONDS if peers else 0)
+                probe.sample(all_levels=k == 0)
             for level in ours.values():
-                report(f"{case}, turn {turn + 1} of {settings.repeats}")
                 level.turn()
             if peer is not None:
-                time.sleep(min(settings.settle_seconds, _OWN_SETTLE_SECONDS))
+                time.sleep(_OWN_SETTLE_SECONDS)
                 peer.turn()
-                time.sleep(settings.settle_seconds)
     return Measurement(
         case,
+        probe.limits(),
         {isa: level.timing() for isa, level in ours.items()},
         {name: peer.timing() for name, peer in peers.items()},
     )
@@ -454,7 +489,6 @@ def run(settings: Settings, *, progress: Callable[[int, int, str], None] | None 
     """
     arrays = [(shape, storage) for shape in settings.shapes for storage in settings.dtypes]
     n_total, n_done = len(arrays) * len(settings.losses), 0
-    probe = _Probe(settings)
     measurements: list[Measurement] = []
     skipped: list[Skipped] = []
     notes: list[str] = []
@@ -495,19 +529,16 @@ def run(settings: Settings, *, progress: Callable[[int, int, str], None] | None 
                 converted = replace(problem, X=problem.X.astype(dtype))
             for loss in settings.losses:
                 case = Case(shape, storage, loss)
-                report(f"{case}, measuring the limits")
-                probe.sample(dtype)
+                report(f"{case}, checking the answers")
                 measurements.append(_measure_case(problem, converted, case, settings, names, report))
                 n_done += 1
             del problem, converted
             gc.collect()  # one set of arrays at a time
-        for storage in settings.dtypes:
-            probe.sample(compute_dtype(storage))
         report("done")
     return Benchmark(
         settings=settings,
         machine=machine(),
-        limits=Limits(probe.best_isa, probe.samples),
+        best_isa=best_isa(),
         versions=versions,
         measurements=tuple(measurements),
         skipped=tuple(skipped),

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .bench import SETTLE_SECONDS, Benchmark, Case, Measurement, Summary, Timing
+from .bench import Benchmark, Case, Measurement, Summary, Timing
 from .errors import printable
 from .peers import PEERS
 
@@ -28,13 +28,9 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _dtypes(benchmark: Benchmark) -> list[str]:
-    return sorted({dtype for dtype, _ in benchmark.limits.samples})
-
-
 def shows_levels(benchmark: Benchmark) -> bool:
     """Whether another CPU level than the machine's best is measured."""
-    return any(isa != benchmark.limits.best_isa for isa in benchmark.settings.isas)
+    return any(isa != benchmark.best_isa for isa in benchmark.settings.isas)
 
 
 def title(benchmark: Benchmark) -> str:
@@ -44,15 +40,19 @@ def title(benchmark: Benchmark) -> str:
     return f"{benchmark.machine['cpu']}, {threads}, CPU level {', '.join(benchmark.settings.isas)}"
 
 
-def limits_line(benchmark: Benchmark, isa: str | None = None) -> str:
-    """The limits of the machine, or the peaks of one CPU level."""
-    limits = benchmark.limits
-    peaks = ", ".join(
-        f"{limits.peak(dtype, isa) / 1e9:.0f} GFLOP/s in {dtype}" for dtype in _dtypes(benchmark)
+def bandwidth_line(benchmark: Benchmark) -> str:
+    """The read bandwidth of the run, and its range where it drifted."""
+    found = [value / 1e9 for value in benchmark.bandwidths()]
+    text = f"{statistics.median(found):.1f} GB/s"
+    drifted = found[-1] > 1.05 * found[0]
+    return f"{text} ({found[0]:.1f} to {found[-1]:.1f} from case to case)" if drifted else text
+
+
+def peaks_line(benchmark: Benchmark, isa: str | None = None) -> str:
+    """The peaks of the machine, or of one CPU level."""
+    return ", ".join(
+        f"{benchmark.peak(dtype, isa) / 1e9:.0f} GFLOP/s in {dtype}" for dtype in benchmark.dtypes
     )
-    if isa is not None:
-        return peaks
-    return f"{limits.bandwidth() / 1e9:.1f} GB/s read, {peaks} (medians of this run)"
 
 
 def verdict(summary: Summary) -> str:
@@ -62,7 +62,7 @@ def verdict(summary: Summary) -> str:
         f" maximum {summary.maximum:.2f} x ({summary.slowest})"
     )
     if summary.least_lead is not None and summary.most_lead is not None:
-        text += f"; the fastest peer takes {ratio(summary.least_lead)} to {ratio(summary.most_lead)} times as long"
+        text += f"; lead {ratio(summary.least_lead)} to {ratio(summary.most_lead)} x"
     return text
 
 
@@ -81,9 +81,9 @@ def in_order(benchmark: Benchmark) -> list[Measurement]:
     return sorted(benchmark.measurements, key=place)
 
 
-def _of_peer(benchmark: Benchmark, measurement: Measurement, name: str) -> str:
+def _of_peer(measurement: Measurement, name: str) -> str:
     timing = measurement.peers.get(name)
-    return "-" if timing is None else ratio(benchmark.multiple(measurement, timing))
+    return "-" if timing is None else ratio(measurement.multiple(timing))
 
 
 def print_table(console: Console, benchmark: Benchmark) -> None:
@@ -124,14 +124,14 @@ def print_table(console: Console, benchmark: Benchmark) -> None:
                     case.storage if starts else "",
                     case.loss if starts else "",
                     str(case.shape),
-                    milliseconds(benchmark.limits.seconds(case)),
-                    "memory" if benchmark.limits.memory_bound(case) else "FMA",
+                    milliseconds(m.limit()),
+                    "memory" if m.is_memory_bound else "FMA",
                 ]
             timing = m.ours[isa]
             row += [isa] if levels else []
-            row += [milliseconds(timing.median), Text(ratio(benchmark.multiple(m, timing)), style="bold")]
-            row += [ratio(benchmark.multiple(m, timing, isa))] if levels else []
-            row += [_of_peer(benchmark, m, name) if k == 0 else "" for name in names]
+            row += [milliseconds(timing.median), Text(ratio(m.multiple(timing)), style="bold")]
+            row += [ratio(m.multiple(timing, isa))] if levels else []
+            row += [_of_peer(m, name) if k == 0 else "" for name in names]
             lead = m.lead(isa)
             row += [] if not names else ["-" if lead is None else ratio(lead)]
             table.add_row(*row)
@@ -140,7 +140,7 @@ def print_table(console: Console, benchmark: Benchmark) -> None:
     console.print(
         Text.assemble(("regcore bench", "bold"), f"  {printable(title(benchmark), console.encoding)}")
     )
-    console.print(Text(f"limits: {limits_line(benchmark)}"), soft_wrap=True)
+    console.print(Text(f"limits: {bandwidth_line(benchmark)} read, {peaks_line(benchmark)}"), soft_wrap=True)
     console.print()
     console.print(table)
     console.print()
@@ -154,9 +154,9 @@ def remarks(benchmark: Benchmark) -> list[str]:
     """How to read the table, and what is not in it."""
     lines = [f"{one.shape} {one.storage} is left out: it {one.reason}" for one in benchmark.skipped]
     lines += benchmark.notes
-    if benchmark.versions and benchmark.settings.settle_seconds < SETTLE_SECONDS:
+    if benchmark.versions and benchmark.settings.quick:
         lines.append(
-            "no figures to quote: without pauses, threads that still spin slow down whoever comes next"
+            "no figures to quote: with few pauses, threads that still spin slow down the peers that come next"
         )
     if benchmark.versions:
         versions = (f"{PEERS[name].label} {version}" for name, version in benchmark.versions.items())
@@ -165,7 +165,7 @@ def remarks(benchmark: Benchmark) -> list[str]:
         for isa in benchmark.settings.isas:
             own = benchmark.summary(isa, of_level=True)
             lines.append(
-                f"level {isa}: {limits_line(benchmark, isa)};"
+                f"level {isa}: {peaks_line(benchmark, isa)};"
                 f" geometric mean {own.geometric_mean:.2f} x its own limit, maximum {own.maximum:.2f} x"
             )
     return lines
@@ -185,12 +185,12 @@ def _case_json(case: Case) -> dict[str, Any]:
 
 def to_json(benchmark: Benchmark, version: str) -> dict[str, Any]:
     """The same as plain dictionaries, lists, strings and finite numbers. All times are in seconds."""
-    settings, limits = benchmark.settings, benchmark.limits
+    settings = benchmark.settings
 
     def times(m: Measurement, timing: Timing) -> dict[str, Any]:
         return {
             "seconds": timing.median,
-            "multiple": benchmark.multiple(m, timing),
+            "multiple": m.multiple(timing),
             "gflops": m.case.n_operations / timing.median / 1e9,
             "error": timing.error,
             "samples": list(timing.seconds),
@@ -219,33 +219,32 @@ def to_json(benchmark: Benchmark, version: str) -> dict[str, Any]:
             "n_threads": settings.n_threads,
             "isas": list(settings.isas),
             "repeats": settings.repeats,
-            "settle_seconds": settings.settle_seconds,
+            "quick": settings.quick,
         },
         "limits": {
-            "bandwidth": limits.bandwidth(),
-            "best_isa": limits.best_isa,
-            "measured": [
-                {
-                    "dtype": dtype,
-                    "isa": isa,
-                    "bandwidth": statistics.median(sample[0] for sample in samples),
-                    "peak": limits.peak(dtype, isa),
-                    "bandwidth_samples": [sample[0] for sample in samples],
-                    "peak_samples": [sample[1] for sample in samples],
-                }
-                for (dtype, isa), samples in limits.samples.items()
+            "best_isa": benchmark.best_isa,
+            "bandwidth": statistics.median(benchmark.bandwidths()),
+            "bandwidth_range": [benchmark.bandwidths()[0], benchmark.bandwidths()[-1]],
+            "peaks": [
+                {"dtype": dtype, "isa": isa, "peak": benchmark.peak(dtype, isa)}
+                for dtype in benchmark.dtypes
+                for isa in dict.fromkeys((benchmark.best_isa, *settings.isas))
             ],
         },
         "results": [
             {
                 **_case_json(m.case),
-                "limit": limits.seconds(m.case),
-                "memory_bound": limits.memory_bound(m.case),
+                "limit": m.limit(),
+                "memory_bound": m.is_memory_bound,
+                "bandwidth": m.limits.bandwidth,
+                "peak": m.limits.peak(),
+                "bandwidth_samples": [sample[0] for sample in m.limits.samples[benchmark.best_isa]],
+                "peak_samples": [sample[1] for sample in m.limits.samples[benchmark.best_isa]],
                 "regcore": [
                     {
                         "isa": isa,
                         **times(m, timing),
-                        "multiple_of_level": benchmark.multiple(m, timing, isa),
+                        "multiple_of_level": m.multiple(timing, isa),
                         "lead": m.lead(isa),
                     }
                     for isa, timing in m.ours.items()

@@ -1,8 +1,9 @@
 """What ``regcore bench`` measures beside regcore: loss and gradient in NumPy, scikit-learn, PyTorch and JAX.
 
-A peer gets what it runs fastest on: arrays of its own kind and of the type of the computation, made before the
-clock starts, and as many threads as regcore. Its answer is brought into the form of ``regcore.loss_and_grad``
-outside the clock, too.
+A peer gets what it runs fastest on: arrays of its own kind and of the type of the computation, made before
+the clock starts, and as many threads as regcore. Its answer is brought into the form of
+``regcore.loss_and_grad`` outside the clock, too. All are imported by name: whether their types are known to a
+checker must not depend on what is installed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -86,9 +86,7 @@ def _blas_threads(n_threads: int) -> Iterator[None]:
             raise PeerUnavailableError(f"threadpoolctl, which holds its BLAS to {n_threads}, is missing")
         yield
         return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=n_threads, user_api="blas"):
+    with import_module("threadpoolctl").threadpool_limits(limits=n_threads, user_api="blas"):
         yield
 
 
@@ -136,19 +134,18 @@ class SklearnPeer:
 
     def prepare(self, problem: Problem, loss: str, n_threads: int) -> Call | None:
         """See `Peer`."""
-        from sklearn._loss import HalfBinomialLoss, HalfMultinomialLoss
-        from sklearn.linear_model._linear_loss import LinearModelLoss
-
+        losses: Any = import_module("sklearn._loss")
+        linear_model: Any = import_module("sklearn.linear_model._linear_loss").LinearModelLoss
         if loss != "cross_entropy":
             return None
         p, n_classes = problem, problem.shape.n_classes
         y = p.y.astype(p.W.dtype)
         coef = np.column_stack([p.W, p.b])
         if n_classes == 1:
-            linear, coef = LinearModelLoss(HalfBinomialLoss(), fit_intercept=True), coef[0]
+            base, coef = losses.HalfBinomialLoss(), coef[0]
         else:
-            multinomial = HalfMultinomialLoss(n_classes=n_classes)
-            linear, coef = LinearModelLoss(multinomial, fit_intercept=True), np.asfortranarray(coef)
+            base, coef = losses.HalfMultinomialLoss(n_classes=n_classes), np.asfortranarray(coef)
+        linear = linear_model(base, fit_intercept=True)
 
         def answer(result: Any) -> tuple[Any, Any, Any]:
             gradient = np.atleast_2d(result[1])
@@ -167,7 +164,7 @@ class TorchPeer:
     def session(self, n_threads: int) -> Iterator[None]:
         """See `Peer`."""
         try:
-            import torch
+            torch: Any = import_module("torch")
         except (ImportError, OSError) as error:  # a shared library of it may be missing
             raise PeerUnavailableError(f"it cannot be imported ({error})") from error
         before = torch.get_num_threads()
@@ -179,9 +176,8 @@ class TorchPeer:
 
     def prepare(self, problem: Problem, loss: str, n_threads: int) -> Call | None:
         """See `Peer`."""
-        import torch
-        from torch.nn import functional
-
+        torch: Any = import_module("torch")
+        functional = torch.nn.functional
         n_classes = problem.shape.n_classes
         X = torch.from_numpy(problem.X)
         y = torch.from_numpy(problem.y)
@@ -234,7 +230,7 @@ class JaxPeer:
         if n_threads != n_cpus:
             raise PeerUnavailableError(f"it uses all {n_cpus} CPUs and cannot be held to {n_threads}")
         try:
-            import jax
+            jax: Any = import_module("jax")
         except (ImportError, RuntimeError) as error:  # RuntimeError: jax and jaxlib do not fit
             raise PeerUnavailableError(f"it cannot be imported ({error})") from error
         if not hasattr(jax, "enable_x64"):
@@ -246,9 +242,8 @@ class JaxPeer:
 
     def prepare(self, problem: Problem, loss: str, n_threads: int) -> Call | None:
         """See `Peer`."""
-        import jax
-        import jax.numpy as jnp
-
+        jax: Any = import_module("jax")
+        jnp = jax.numpy
         n_classes = problem.shape.n_classes
 
         # jnp.maximum would split the gradient at a tie; a margin of zero contributes nothing.
@@ -291,7 +286,10 @@ class JaxPeer:
         return Call(lambda: jax.block_until_ready(call(Wb, X, y)), answer)
 
 
-PEERS: Mapping[str, Peer] = MappingProxyType(
-    {"numpy": NumpyPeer(), "sklearn": SklearnPeer(), "torch": TorchPeer(), "jax": JaxPeer()}
-)
+PEERS: Mapping[str, Peer] = {
+    "numpy": NumpyPeer(),
+    "sklearn": SklearnPeer(),
+    "torch": TorchPeer(),
+    "jax": JaxPeer(),
+}
 """The peers by the names that ``--peers`` takes."""

@@ -1,7 +1,7 @@
-"""The outcome of ``regcore bench`` as a picture: rooflines, and below them every case as a multiple of its limit.
+"""The outcome of ``regcore bench`` as a picture: rooflines, and every case as a multiple of its limit.
 
-A roofline [1]_ shows the operations a second over the operations per byte of X, both on logarithmic scales. The roof
-is the bandwidth, a slope, as far as the peak, a level: nothing comes above it.
+A roofline [1]_ shows operations per second over operations per byte of X, both on logarithmic scales. The
+roof is the bandwidth, a slope, as far as the peak, a level: nothing comes above it.
 
 References
 ----------
@@ -12,6 +12,7 @@ References
 from __future__ import annotations
 
 import os
+import statistics
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class _Point:
 
 
 def _series(benchmark: Benchmark) -> list[tuple[str, str, str, bool]]:
-    """Key, label and colour of every series, and whether it is ours; ours first."""
+    """Key, label and colour of every series, and whether it is ours; ours come first."""
     isas = benchmark.settings.isas
     ours = [
         (isa, "regcore" if len(isas) == 1 else f"regcore {isa}", _OURS[k % len(_OURS)], True)
@@ -76,10 +77,11 @@ def _points(benchmark: Benchmark, dtype: str) -> Iterator[_Point]:
     for m in benchmark.measurements:
         if m.case.dtype != dtype:
             continue
-        for lane, (key, _, colour, ours) in enumerate(_series(benchmark)):
+        for k, (key, _, colour, ours) in enumerate(_series(benchmark)):
             timing = (m.ours if ours else m.peers).get(key)
+            lane = 0 if ours else k + 1 - len(m.ours)
             if timing is not None:
-                yield _Point(m.case, timing, benchmark.multiple(m, timing), lane, colour, ours)
+                yield _Point(m.case, timing, m.multiple(timing), lane, colour, ours)
 
 
 def _style(ax: Axes) -> None:
@@ -100,9 +102,9 @@ def _plain_ticks(ax: Axes, axis: str) -> None:
 
 
 def _roofline_panel(ax: Axes, benchmark: Benchmark, dtype: str, y_range: tuple[float, float]) -> None:
-    limits = benchmark.limits
     points = list(_points(benchmark, dtype))
-    bandwidth, peak = limits.bandwidth() / 1e9, limits.peak(dtype) / 1e9
+    bandwidths = [value / 1e9 for value in benchmark.bandwidths()]
+    bandwidth, peak = statistics.median(bandwidths), benchmark.peak(dtype) / 1e9
     ridge = peak / bandwidth
     intensities = [point.case.intensity for point in points]
     low, high = min([ridge, *intensities]) / 2.2, max([ridge, *intensities]) * 2.2
@@ -118,8 +120,12 @@ def _roofline_panel(ax: Axes, benchmark: Benchmark, dtype: str, y_range: tuple[f
 
     roof_x, roof_y = (low, ridge, high), (low * bandwidth, peak, peak)
     ax.fill_between(roof_x, roof_y, y_range[0], color=_ROOM, zorder=0)
+    # From case to case the bandwidth drifts: so wide is the slope.
+    slope = (low, peak / bandwidths[-1], ridge, peak / bandwidths[0])
+    bottom, top = ([min(x * value, peak) for x in slope] for value in (bandwidths[0], bandwidths[-1]))
+    ax.fill_between(slope, bottom, top, color=_RULE, alpha=0.6, linewidth=0, zorder=1)
     ax.plot(roof_x, roof_y, color=_INK, linewidth=1.8, solid_joinstyle="round", zorder=2)
-    label = {"fontsize": 9, "color": _INK, "ha": "left", "va": "bottom", "parse_math": False}
+    label: dict[str, Any] = {"fontsize": 9, "color": _INK, "ha": "left", "va": "bottom", "parse_math": False}
     ax.annotate(
         f"{peak:,.0f} GFLOP/s", (high, peak), (-2, 4), textcoords="offset points", **{**label, "ha": "right"}
     )
@@ -137,8 +143,8 @@ def _roofline_panel(ax: Axes, benchmark: Benchmark, dtype: str, y_range: tuple[f
         **{**label, "ha": "center"},
     )
     for isa in benchmark.settings.isas:
-        if isa != limits.best_isa:
-            level = limits.peak(dtype, isa) / 1e9
+        if isa != benchmark.best_isa:
+            level = benchmark.peak(dtype, isa) / 1e9
             ax.plot(
                 (level / bandwidth, high), (level, level), color=_FAINT, linewidth=1, dashes=(4, 3), zorder=2
             )
@@ -150,19 +156,23 @@ def _roofline_panel(ax: Axes, benchmark: Benchmark, dtype: str, y_range: tuple[f
                 **{**label, "ha": "right", "fontsize": 7.5, "color": _FAINT},
             )
 
-    # Cases with the same classes and type have the same intensity: implementations stand side by side.
-    n_lanes = len(_series(benchmark))
-    step = min(0.05, 0.24 / n_lanes) * log10(high / low) / 3
+    # Cases with the same classes and type have the same intensity: ours stand there, peers beside it on the
+    # right, where the roof is no lower.
+    step = 0.016 * log10(high / low)
     for point in points:
-        x = point.case.intensity * 10 ** (step * (point.lane - (n_lanes - 1) / 2))
-        ax.scatter(x, point.gflops, **point.style())
+        x = point.case.intensity
+        if point.ours:
+            roof = min(x * bandwidth, peak)
+            ax.plot((x, x), (point.gflops, roof), color=point.colour, alpha=0.35, linewidth=0.9, zorder=1)
+        ax.scatter(x * 10 ** (step * point.lane), point.gflops, **point.style())
+    storages = list(dict.fromkeys(point.case.storage for point in points))
     columns = {(p.case.intensity, p.case.shape.n_classes, p.case.storage) for p in points}
     for intensity, n_classes, storage in columns:
-        what = f"C={n_classes}" if storage == dtype else f"C={n_classes}\n{storage}"
+        what = f"C={n_classes}" if storage == dtype else f"{storage} C={n_classes}"
         ax.annotate(
             what,
             (intensity, y_range[0]),
-            (0, 4),
+            (0, 4 + 11 * storages.index(storage)),
             textcoords="offset points",
             ha="center",
             va="bottom",
@@ -248,7 +258,7 @@ def draw(benchmark: Benchmark) -> Figure:
     n_rows = max(len(_rows(benchmark, dtype)) for dtype in dtypes)
 
     # In inches from the edges: heading, answer, legend, rooflines, multiples, notes.
-    head, foot = 1.25 + 0.2 * len(answer), 0.6 + 0.165 * len(notes)
+    head, foot = 1.42 + 0.2 * len(answer), 0.6 + 0.165 * len(notes)
     roof, gap, table = 4.2, 0.75, 0.5 + 0.34 * n_rows
     width, height = 12.0, head + roof + gap + table + foot
     fig = Figure(figsize=(width, height), dpi=150, facecolor="white")
@@ -256,7 +266,7 @@ def draw(benchmark: Benchmark) -> Figure:
     panel = (0.985 - left - between * (len(dtypes) - 1)) / len(dtypes)
 
     gflops = [point.gflops for dtype in dtypes for point in _points(benchmark, dtype)]
-    peak = max(benchmark.limits.peak(dtype) for dtype in dtypes) / 1e9
+    peak = max(benchmark.peak(dtype) for dtype in dtypes) / 1e9
     y_range = (min(gflops) / 2.6, peak * 1.9)
     multiples = [point.multiple for dtype in dtypes for point in _points(benchmark, dtype)]
     x_max = max(3.0, max(multiples) * 1.25)
