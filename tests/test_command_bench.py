@@ -378,9 +378,9 @@ def off_by(relative):
 @pytest.mark.parametrize(
     "flaw",
     [
-        off_by(1e-3),
+        off_by(1e-2),
         off_by(np.nan),
-        lambda answer: (answer[0] * 1.001, *answer[1:]),
+        lambda answer: (answer[0] * 1.01, *answer[1:]),
         lambda answer: (answer[0], answer[1], answer[2] + 1),
         lambda answer: (answer[0], answer[1].T, answer[2]),
     ],
@@ -393,18 +393,18 @@ def test_a_peer_that_disagrees_stops_the_run(run, inject, tmp_path, flaw):
         *run(*argv),
         FAILURE,
         "Fake disagrees with the NumPy reference at 70x5x3 float32 hinge",
-        "allowed 5e-05",
+        "allowed 0.001",
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_rounding_is_no_disagreement(run, inject):
-    inject(FakePeer(off_by(1e-6)))
+    inject(FakePeer(off_by(1e-5)))
     code, out, _ = run(*TINY, "--dtypes", "float32", "--losses", "hinge", "--peers", "torch", "--json")
     assert code == OK
-    assert json.loads(out)["results"][0]["peers"][0]["error"] == pytest.approx(1e-6, rel=0.2)
+    assert json.loads(out)["results"][0]["peers"][0]["error"] == pytest.approx(1e-5, rel=0.2)
     check_complaint(
-        *run(*TINY, "--dtypes", "float64", "--losses", "hinge", "--peers", "torch"), FAILURE, "allowed 1e-11"
+        *run(*TINY, "--dtypes", "float64", "--losses", "hinge", "--peers", "torch"), FAILURE, "allowed 1e-10"
     )
 
 
@@ -413,7 +413,7 @@ def test_our_own_disagreement_stops_the_run(run, monkeypatch):
 
     def wrong(self, *arguments, **more):
         found = evaluate(self, *arguments, **more)
-        return found._replace(value=found.value * 2)
+        return found._replace(value=found.value * (1 + 1e-4))
 
     monkeypatch.setattr(Objective, "value_and_grad", wrong)
     isa = _core.info()["isa"]

@@ -108,7 +108,8 @@ how it is measured:
   and the median of all calls counts. After a peer's turn there is a pause of
   0.3 s: the threads of a BLAS or of OpenMP spin for some time after their work,
   and would take a core from whoever comes next. Every answer is checked against
-  the NumPy reference first; if one differs, there are no figures (exit code 1).
+  the NumPy reference in float64 first; if one differs by more than rounding,
+  there are no figures (exit code 1).
   Peers get X in the type of the computation, converted before the clock starts,
   where X is stored in a smaller one. Arrays that need more than half of the
   available memory are left out, and named. The whole table takes some ten

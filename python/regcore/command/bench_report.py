@@ -145,7 +145,7 @@ def print_table(console: Console, benchmark: Benchmark) -> None:
     console.print(table)
     console.print()
     for line in remarks(benchmark):
-        console.print(Text(printable(line, console.encoding), style="dim"))
+        console.print(Text(printable(line, console.encoding), style="dim"), soft_wrap=True)
     for isa in isas:
         console.print(Text(verdict(benchmark.summary(isa))), soft_wrap=True)
 
@@ -161,6 +161,7 @@ def remarks(benchmark: Benchmark) -> list[str]:
     if benchmark.versions:
         versions = (f"{PEERS[name].label} {version}" for name, version in benchmark.versions.items())
         lines.append(f"peers: {', '.join(versions)}; lead: the fastest peer's time over ours")
+    lines += [_errors_line(benchmark, dtype) for dtype in benchmark.dtypes]
     if shows_levels(benchmark):
         for isa in benchmark.settings.isas:
             own = benchmark.summary(isa, of_level=True)
@@ -169,6 +170,19 @@ def remarks(benchmark: Benchmark) -> list[str]:
                 f" geometric mean {own.geometric_mean:.2f} x its own limit, maximum {own.maximum:.2f} x"
             )
     return lines
+
+
+def _errors_line(benchmark: Benchmark, dtype: str) -> str:
+    """The largest error of everyone, relative to the largest entry of an answer."""
+    found: dict[str, float] = {}
+    for m in benchmark.measurements:
+        if m.case.dtype == dtype:
+            named = [("regcore", timing) for timing in m.ours.values()]
+            named += [(PEERS[name].label, timing) for name, timing in m.peers.items()]
+            for name, timing in named:
+                found[name] = max(found.get(name, 0.0), timing.error)
+    errors = ", ".join(f"{name} {error:.1g}" for name, error in found.items())
+    return f"largest relative error in {dtype}, against the reference in float64: {errors}"
 
 
 def _case_json(case: Case) -> dict[str, Any]:
