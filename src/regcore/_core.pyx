@@ -2,7 +2,7 @@
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from cpython.exc cimport PyErr_CheckSignals, PyErr_Occurred
+from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
 import os
@@ -71,10 +71,15 @@ cdef extern from "regcore.h" nogil:
         int64_t start
         int64_t step
         int64_t n
+    ctypedef struct rc_workspace:
+        pass
+    rc_workspace *rc_workspace_new()
+    void rc_workspace_free(rc_workspace *)
     ctypedef struct rc_control:
         int n_threads
         int (*poll)(void *) noexcept nogil
         void *poll_context
+        rc_workspace *workspace
     ctypedef struct rc_parameters:
         rc_dtype real
         const void *W
@@ -102,6 +107,30 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_penalty_value(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double *)
     rc_status rc_penalty_gradient(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, void *)
     rc_status rc_penalty_prox(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double, void *)
+    ctypedef struct rc_sgd:
+        pass
+    ctypedef struct rc_sgd_options:
+        rc_dtype real
+        rc_penalty penalty
+        const double *center
+        const double *scale
+        int64_t batch_size
+        double eta0
+        double rate
+        double power
+        double momentum
+        double intercept_rate
+        double dropout
+        int64_t average_from
+        uint64_t seed
+    rc_status rc_sgd_create(const rc_problem *, const rc_sgd_options *, const void *, const void *, rc_sgd **,
+                            rc_error *)
+    void rc_sgd_free(rc_sgd *)
+    rc_status rc_sgd_epoch(rc_sgd *, const rc_control *, double *, rc_error *)
+    void rc_sgd_set_eta0(rc_sgd *, double)
+    void rc_sgd_parameters(rc_sgd *, int, void *, void *)
+    rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
+                               rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
@@ -109,6 +138,10 @@ cdef extern from "regcore.h" nogil:
     int rc_has_openmp()
     const char *rc_threading()
     int rc_default_threads()
+
+cdef extern from "Python.h":
+    # Cython's own declaration turns -1 into an exception on the spot, which a noexcept function can only print
+    int PyErr_CheckSignals() noexcept
 
 cdef extern from *:
     """
@@ -215,7 +248,7 @@ cdef int _code(cnp.ndarray array, str argument) except -1:
 
 cdef object _raise(rc_status status, const rc_error *error, object argument=None):
     """The exception for a status that is not RC_OK."""
-    cdef str name, what
+    cdef str name, what, value
     if status == RC_INTERRUPTED:
         if PyErr_Occurred() is NULL:
             raise KeyboardInterrupt
@@ -229,7 +262,8 @@ cdef object _raise(rc_status status, const rc_error *error, object argument=None
     where = f" in row {error.row}" if error.row >= 0 else ""
     if error.column >= 0:
         where += f", column {error.column}"
-    got = f"; got {error.value:g}{where}" if error.row >= 0 or error.value != 0 else ""
+    value = "NaN" if error.value != error.value else f"{error.value:g}"
+    got = f"; got {value}{where}" if error.row >= 0 or error.value != 0 else ""
     raise ValueError(f"{name} {what}{got}")
 
 
@@ -256,6 +290,7 @@ cdef class Problem:
     """
 
     cdef rc_problem problem
+    cdef rc_workspace *workspace
     cdef object arrays
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
@@ -299,6 +334,12 @@ cdef class Problem:
             self.weight_sums = np.full(n_models, float(self.n_samples))
         else:
             self.weight_sums = np.broadcast_to(np.sum(weights, axis=-1, dtype=np.float64), (n_models,)).copy()
+
+    def __cinit__(self):
+        self.workspace = rc_workspace_new()
+
+    def __dealloc__(self):
+        rc_workspace_free(self.workspace)
 
     cdef int _rows(self, object rows, rc_rows *out) except -1:
         cdef cnp.ndarray index
@@ -349,7 +390,7 @@ cdef class Problem:
         if standardize is not None:
             parameters.center = _doubles(standardize[0], self.n_features)
             parameters.scale = _doubles(standardize[1], self.n_features)
-        _control(&control, n_threads)
+        _control(&control, n_threads, self.workspace)
         out.value = <double *>cnp.PyArray_DATA(values)
         out.grad_W = NULL if grad_W is None else cnp.PyArray_DATA(<cnp.ndarray>grad_W)
         out.grad_b = NULL if grad_b is None else cnp.PyArray_DATA(<cnp.ndarray>grad_b)
@@ -370,7 +411,7 @@ cdef class Problem:
         if standardize is not None:
             parameters.center = _doubles(standardize[0], self.n_features)
             parameters.scale = _doubles(standardize[1], self.n_features)
-        _control(&control, n_threads)
+        _control(&control, n_threads, self.workspace)
         out.scores = out.probabilities = NULL
         out.labels = NULL
         out.scores_stride = out.probabilities_stride = 0
@@ -394,11 +435,104 @@ cdef class Problem:
         cdef cnp.ndarray mean = np.empty(self.n_features), scale = np.empty(self.n_features)
         cdef double *m = <double *>cnp.PyArray_DATA(mean)
         cdef double *s = <double *>cnp.PyArray_DATA(scale)
-        _control(&control, n_threads)
+        _control(&control, n_threads, NULL)
         with nogil:
             status = rc_column_statistics(&self.problem, &control, m, s, &error)
         _check(status, &error)
         return mean, scale
+
+    def curvature(self, seed, int64_t n_rows, standardize=None):
+        """(largest eigenvalue of the mean of x x', mean and largest ||x||^2) over at most n_rows random samples."""
+        cdef rc_error error
+        cdef rc_status status
+        cdef double found[3]
+        cdef uint64_t key = seed
+        cdef const double *center = NULL
+        cdef const double *scale = NULL
+        if standardize is not None:
+            center = _doubles(standardize[0], self.n_features)
+            scale = _doubles(standardize[1], self.n_features)
+        with nogil:
+            status = rc_sgd_curvature(&self.problem, center, scale, key, n_rows, found, &error)
+        _check(status, &error)
+        return found[0], found[1], found[2]
+
+
+cdef class StochasticGradient:
+    """Mini-batch proximal stochastic gradient descent on a `Problem`, an epoch a call; see rc_sgd in regcore.h.
+
+    Parameters
+    ----------
+    problem : Problem
+    W : ndarray of shape (n_outputs, n_features), float32 or float64, C-contiguous
+    b : ndarray of shape (n_outputs,) of W's dtype, or None
+    penalty : (l1, l2, group)
+    standardize : (mean, scale) or None
+    batch_size, eta0, rate, power, momentum, intercept_rate, dropout, average_from, seed
+        Fields of rc_sgd_options.
+    """
+
+    cdef rc_sgd *sgd
+    cdef Problem problem
+    cdef object standardize, lock, dtype
+
+    def __cinit__(self):
+        self.sgd = NULL
+
+    def __init__(self, Problem problem not None, cnp.ndarray W, b, tuple penalty, standardize, *, int64_t batch_size,
+                 double eta0, double rate, double power, double momentum, double intercept_rate, double dropout,
+                 int64_t average_from, seed):
+        cdef rc_parameters parameters
+        cdef rc_sgd_options options
+        cdef rc_error error
+        cdef rc_status status
+        problem._parameters(W, b, &parameters)
+        options.real = parameters.real
+        options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
+        options.center = options.scale = NULL
+        if standardize is not None:
+            options.center = _doubles(standardize[0], problem.n_features)
+            options.scale = _doubles(standardize[1], problem.n_features)
+        options.batch_size, options.eta0, options.rate, options.power = batch_size, eta0, rate, power
+        options.momentum, options.intercept_rate, options.dropout = momentum, intercept_rate, dropout
+        options.average_from, options.seed = average_from, seed
+        if self.sgd is not NULL:
+            raise RuntimeError("a StochasticGradient is made once")
+        self.problem, self.standardize, self.dtype = problem, standardize, W.dtype
+        self.lock = threading.Lock()
+        with nogil:
+            status = rc_sgd_create(&problem.problem, &options, parameters.W, parameters.b, &self.sgd, &error)
+        _check(status, &error)
+
+    def __dealloc__(self):
+        rc_sgd_free(self.sgd)
+
+    def epoch(self):
+        """Visit every sample once; return the mean loss as the batches met it, plus R(W) at the end."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double value = 0
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_sgd_epoch(self.sgd, &control, &value, &error)
+            _check(status, &error)  # here: a pending exception must not meet the lock's own methods
+        return value
+
+    def set_eta0(self, double eta0):
+        """Change the step for the epochs to come."""
+        with self.lock:
+            rc_sgd_set_eta0(self.sgd, eta0)
+
+    def parameters(self, cnp.ndarray W, b, bint averaged):
+        """Write the parameters, or their average, into W and b (None: not wanted)."""
+        cdef rc_parameters out
+        if W.dtype != self.dtype or not W.flags.writeable:
+            raise ValueError(f"W must be writeable, of dtype {self.dtype}; got {W.dtype}")
+        self.problem._parameters(W, b, &out)
+        with self.lock:
+            rc_sgd_parameters(self.sgd, averaged, <void *>out.W, <void *>out.b)
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:
@@ -409,8 +543,9 @@ cdef const double *_doubles(object array, int64_t n) except? NULL:
     return <const double *>cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
-cdef void _control(rc_control *control, int n_threads) noexcept:
+cdef void _control(rc_control *control, int n_threads, rc_workspace *workspace) noexcept:
     control.n_threads = n_threads
+    control.workspace = workspace
     control.poll = NULL
     if threading.get_ident() == _main_thread:  # signals arrive nowhere else
         control.poll = _poll

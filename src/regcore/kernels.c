@@ -6,6 +6,7 @@
 #include "parameters.h"
 #include "products.h"
 #include "sparse.h"
+#include "stochastic.h"
 
 #define NAME__(bits, level) rc_kernels_f##bits##_##level
 #define NAME_(bits, level) NAME__(bits, level)
@@ -29,6 +30,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .gradient_rows = gradient_rows,
     .gradient_columns = gradient_columns,
     .flush = flush,
+    .add = add,
     .loss = {cross_entropy, hinge, squared_hinge, crammer_singer},
     .binary_loss = {binary_cross_entropy, binary_hinge, binary_squared_hinge, NULL},
     .row_sums = row_sums,
@@ -40,8 +42,6 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .transpose_weights = transpose_weights,
     .scores_csr = scores_csr,
     .gradient_csr = gradient_csr,
-    .touch_csr = touch_csr,
-    .flush_csr = flush_csr,
     .finish_gradient = finish_gradient,
     .penalty_value = penalty_value,
     .penalty_gradient = penalty_gradient,
@@ -49,6 +49,12 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .group_value = group_value,
     .group_gradient = group_gradient,
     .group_prox = group_prox,
+    .sgd_step = sgd_step,
+    .prox_columns = prox_columns,
+    .step_columns = step_columns,
+    .average_columns = average_columns,
+    .standardize_block = standardize_block,
+    .drop_features = drop_features,
     .add_moments = add_moments,
     .read_all = read_all,
     .multiply_add = multiply_add,

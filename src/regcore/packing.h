@@ -53,7 +53,8 @@ static void convert_run(const char *src, rc_dtype dtype, int64_t n, real *dst)
     if (dtype == RC_FLOAT16)
         for (; i + LANES <= n; i += LANES) {
 #if LANES == 16
-            _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
+            _mm512_storeu_ps(dst + i,
+                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
 #else
             _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
 #endif
@@ -151,6 +152,11 @@ static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, doub
         for (int64_t d = regular; d < D; d++) total[d] += g[ld - D + d];
         memset(g, 0, (size_t)ld * sizeof(real));
     }
+}
+
+static void add(const void *G, int64_t n, double *total)
+{
+    for (int64_t i = 0; i < n; i++) total[i] += ((const real *)G)[i];
 }
 
 /* n numbers of a strided vector as reals, then zeros up to `padded` */

@@ -1,0 +1,154 @@
+"""What a solver is: a generator over an objective, which yields a `Step` after every iteration.
+
+A solver is a generator function
+
+    def solver(problem: ProblemToSolve, *, option=default, ...) -> Generator[Step, None, Outcome]
+
+It evaluates ``problem.objective`` (never touching the data itself), yields the state it has reached after
+every iteration, and returns an `Outcome` when its criterion is met or nothing more can be gained. Everything
+else (limits on iterations, history, callbacks, interrupts, warnings) happens once, in
+`regcore.solvers.run.fit`.
+
+Arrays. ``problem.W`` and ``problem.b`` belong to the solver, which may write into them. The arrays of the
+last step that was yielded (before the first: ``problem.W`` and ``problem.b``) are what the fit returns,
+whenever and however it ends: a KeyboardInterrupt may be raised in every line of a solver, so it must leave
+those arrays a consistent pair at every point, and overwrite them only after the next step has been yielded,
+or in one call of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from regcore.losses import Loss
+    from regcore.penalties import Penalty
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = ["ObjectiveLike", "Outcome", "ProblemToSolve", "SolverFunction", "Step"]
+
+
+class ObjectiveLike(Protocol):
+    """What a solver may ask of an objective; `regcore.Objective` is one.
+
+    ``value``, ``value_and_grad`` and ``smooth_value_and_grad`` cost one pass over the data each.
+    """
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def penalty(self) -> Penalty | None:
+        """The penalty R, or None."""
+
+    @property
+    def n_samples(self) -> int:
+        """Rows of the data."""
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the data, and of W."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of W."""
+
+    @property
+    def n_models(self) -> int | None:
+        """Models of a stack, or None."""
+
+    @property
+    def data_dtype(self) -> np.dtype[Any]:
+        """Type in which the data is stored."""
+
+    def value(self, W: Any, b: Any = None) -> Any:
+        """Return data term + R(W)."""
+
+    def value_and_grad(self, W: Any, b: Any = None, *, out: Any = None) -> Any:
+        """Return data term + R(W) and its gradient."""
+
+    def smooth_value_and_grad(self, W: Any, b: Any = None, *, out: Any = None) -> Any:
+        """Return data term + L2 part of R and its gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemToSolve:
+    """What `fit` hands to a solver.
+
+    Attributes
+    ----------
+    objective : ObjectiveLike
+    W : ndarray of shape (n_outputs, n_features)
+        Where to start; C-contiguous, in the type of the computation, and the solver's to write into.
+    b : ndarray of shape (n_outputs,) or None
+        The same of the intercept; None: there is none.
+    tol : float or None
+        Tolerance of the solver's own criterion; None: go on for ever (`fit` counts the iterations).
+    max_iter : int
+        After so many steps `fit` stops asking.
+    seed : int
+        For everything random, in [0, 2**63).
+    """
+
+    objective: ObjectiveLike
+    W: Array
+    b: Array | None
+    tol: float | None
+    max_iter: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A solver's state after an iteration.
+
+    Attributes
+    ----------
+    W, b : ndarray
+        The iterate (b: None without an intercept). The arrays may be the solver's own.
+    value : float
+        Objective at W and b, or the solver's best estimate of it.
+    n_passes : float
+        Passes over the data up to now.
+    dual_gap : float or None
+        Upper bound of value - minimum, if the solver has one.
+    residual : float or None
+        Relative norm of the optimality residual, if the solver has one: what it compares with `tol`.
+    value_is_estimate : bool
+        `value` was not evaluated at W and b: `fit` does that once, at the end.
+    """
+
+    W: Array
+    b: Array | None
+    value: float
+    n_passes: float
+    dual_gap: float | None = None
+    residual: float | None = None
+    value_is_estimate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a solver ended by itself.
+
+    Attributes
+    ----------
+    converged : bool
+        Whether the criterion that the solver documents is met.
+    message : str
+        One sentence on what happened, and, unless converged, on what to change.
+    """
+
+    converged: bool
+    message: str
+
+
+# A generator function of the kind described above; its options are keyword-only.
+SolverFunction: TypeAlias = Callable[..., Generator[Step, None, Outcome]]

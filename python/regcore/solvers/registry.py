@@ -1,0 +1,106 @@
+"""The solvers by name, what each can handle, and the one place that chooses among them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regcore.solvers.fista import fista
+from regcore.solvers.sgd import sgd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regcore.solvers.protocol import ObjectiveLike, SolverFunction
+
+__all__ = ["SOLVERS", "Solver", "choose", "resolve_solver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A registered solver.
+
+    Attributes
+    ----------
+    name : str
+    function : SolverFunction
+    max_iter : int
+        Default of `fit`'s `max_iter`.
+    handles : callable
+        ``handles(objective)`` is whether the solver converges on it; `requirement` says what it needs.
+    requirement : str
+    remedy : str
+        What to change when `max_iter` came before the criterion.
+    """
+
+    name: str
+    function: SolverFunction
+    max_iter: int
+    handles: Callable[[ObjectiveLike], bool]
+    requirement: str
+    remedy: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the solver's own options."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+SOLVERS: dict[str, Solver] = {
+    solver.name: solver
+    for solver in (
+        Solver(
+            name="fista",
+            function=fista,
+            max_iter=1000,
+            handles=lambda objective: objective.loss.is_smooth,
+            requirement="a smooth loss (cross_entropy or squared_hinge)",
+            remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
+            name="sgd",
+            function=sgd,
+            max_iter=100,
+            handles=lambda objective: True,
+            requirement="nothing",
+            remedy="raise max_iter or tol (tol=None runs max_iter epochs without a word)",
+        ),
+    )
+}
+
+
+def choose(objective: ObjectiveLike) -> str:
+    """Return the solver that ``solver="auto"`` means: "fista" for smooth losses, otherwise "sgd"."""
+    return "fista" if objective.loss.is_smooth else "sgd"
+
+
+def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:
+    """Return the solver of that name, once it is known to handle the objective.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such solver, or it cannot handle the objective; the message names those that can.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"solver must be a string, one of {_listed(['auto', *SOLVERS])}; got {type(name).__name__}"
+        )
+    if name == "auto":
+        return SOLVERS[choose(objective)]
+    if name not in SOLVERS:
+        raise ValueError(f"solver must be one of {_listed(['auto', *SOLVERS])}; got {name!r}")
+    solver = SOLVERS[name]
+    if not solver.handles(objective):
+        able = [other.name for other in SOLVERS.values() if other.handles(objective)]
+        raise ValueError(
+            f"solver={name!r} needs {solver.requirement}; for loss={objective.loss.label!r} "
+            f"with penalty={objective.penalty!r} use {_listed(able)}"
+        )
+    return solver
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names)
