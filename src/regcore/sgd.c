@@ -538,7 +538,7 @@ static void make_plan(rc_sgd *s)
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
     if (s->changes_rows && p->row_source == DIRECT) {
         p->row_source = PACKED;
-        p->stored = options->real;
+        p->stored = q->real;
     }
     if (p->sparse) {
         const double per_batch = (double)s->problem.X.nnz / (double)N * (double)q->batch_size + 1;
