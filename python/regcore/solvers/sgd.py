@@ -63,6 +63,7 @@ def sgd(
     eta0: float | None = None,
     power_t: float = 0.5,
     decay: float | None = None,
+    least_decay: float = 0.0,
     momentum: float = 0.0,
     average: bool | int = False,
     dropout: float = 0.0,
@@ -87,6 +88,9 @@ def sgd(
     decay : float, default=None
         Of "optimal". None: l1 + 2 l2 + group of the penalty (an estimator's alpha), but at least so much that
         the step halves in 4 epochs: weaker penalties say nothing about the curvature of the objective.
+    least_decay : float, default=0.0
+        A further lower bound of the default of `decay`. Estimators give their alpha, so that a fit without
+        penalty takes the steps of the penalised ones, as in SGDClassifier.
     momentum : float, default=0.0
         In [0, 1). On CSR a step then costs all of W.
     average : bool or int, default=False
@@ -120,6 +124,7 @@ def sgd(
         _real("eta0", eta0, above=0)
     if decay is not None:
         _real("decay", decay, least=0)
+    _real("least_decay", least_decay, least=0)
     _real("power_t", power_t, least=0)
     _real("momentum", momentum, least=0, below=1)
     _real("dropout", dropout, least=0, below=1)
@@ -137,7 +142,7 @@ def sgd(
     first = float(eta0) if eta0 is not None else 1 / (_curvature_on_the_way(objective) * size)
     steps_per_epoch = -(-objective.n_samples // batch_size)
     if decay is None:
-        decay = max(_strength(objective), 1 / (_EPOCHS_TO_HALF * steps_per_epoch * first))
+        decay = max(_strength(objective), float(least_decay), 1 / (_EPOCHS_TO_HALF * steps_per_epoch * first))
     rate, power = _schedule(learning_rate, first, float(decay), power_t)
     loop = objective._stochastic_gradient(
         problem.W,
