@@ -55,6 +55,32 @@ class Problem:
         standardize: _Standardization = None,
     ) -> None: ...
     def column_statistics(self, n_threads: int) -> tuple[_Doubles, _Doubles]: ...
+    def curvature(
+        self, seed: int, n_rows: int, standardize: _Standardization = None
+    ) -> tuple[float, float, float]: ...
+
+class StochasticGradient:
+    def __init__(
+        self,
+        problem: Problem,
+        W: _Array,
+        b: _Array | None,
+        penalty: tuple[float, float, float],
+        standardize: _Standardization,
+        *,
+        batch_size: int,
+        eta0: float,
+        rate: float,
+        power: float,
+        momentum: float,
+        intercept_rate: float,
+        dropout: float,
+        average_from: int,
+        seed: int,
+    ) -> None: ...
+    def epoch(self) -> float: ...
+    def set_eta0(self, eta0: float) -> None: ...
+    def parameters(self, W: _Array, b: _Array | None, averaged: bool) -> None: ...
 
 def penalty_value(W: _Array, l1: float, l2: float, group: float) -> Any: ...
 def penalty_gradient(W: _Array, l1: float, l2: float, group: float, out: _Array | None = None) -> _Array: ...

@@ -1,9 +1,9 @@
 /*
  * The block driver: one pass over X for a call.
  *
- * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of its
- * blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk it
- * waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
+ * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of
+ * its blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk
+ * it waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
  * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
  * then the classes for the gradient.
  */
@@ -70,31 +70,39 @@ static void give_memory(rc_workspace *workspace, void *memory, int kept)
 
 /* ---------------------------------------------------------------- a call */
 
+/* What a chunk adds up to */
+typedef struct {
+    void *G;        /* dense: (MC, packed) or (MC, D) */
+    double *grad_b; /* (MC,) */
+} chunk_sums;
+
 typedef struct {
     rc_plan plan;
     const rc_parameters *parameters;
     const rc_control *control;
     int n_threads;
-    const void *W, *b;       /* as the products want them: standardisation folded in, packed or transposed */
-    char *memory;            /* all scratch */
+    const void *W, *b; /* as the products want them: standardisation folded in, packed or transposed */
+    char *memory;      /* all scratch */
     int memory_kept;
     struct {
         char *start;
         size_t bytes;
-    } clear; /* what is to be zeroed */
-    rc_scratch *scratch;     /* one a thread */
+    } clear;             /* what is to be zeroed */
+    rc_scratch *scratch; /* one a thread */
     const rc_gradient *out;
     const rc_prediction *prediction;
 
-    double *total;           /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
-    void *partials;          /* ... as many of the compute type */
+    double *total;  /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
+    void *partials; /* ... as many of the compute type */
     double *total_b;
-    double *chunk_values;    /* (n_chunks, M) */
-    rc_turnstile turnstile;
+    double *chunk_values; /* (n_chunks, M) */
+    rc_joint joint;
+    chunk_sums *sums; /* (n_buffers,) */
+    int n_buffers;
     rc_flag stop, not_finite;
     struct timespec polled;
 
-    void *transposed;        /* CSR: W as (D, ldw) */
+    void *transposed;          /* CSR: W as (D, ldw) */
     const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
@@ -135,8 +143,8 @@ static rc_ahead next_block(const rc_plan *p, int64_t first, int64_t n, int64_t e
     if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || first + n >= end)
         return (rc_ahead){base, base, 0};
     const int64_t next = first + n, stop = next + n < end ? next + n : end;
-    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride, base + rc_row_at(&p->rows, stop) * X->row_stride,
-                      p->prefetch_step};
+    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride,
+                      base + rc_row_at(&p->rows, stop) * X->row_stride, p->prefetch_step};
 }
 
 /* Loads rows [first, first + n) and computes their scores. */
@@ -181,16 +189,16 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
             p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
         }
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y, s->w,
-                                                                               &check);
+        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
+                                                                                 s->w, &check);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
 
 /* ---------------------------------------------------------------- chunks, each thread with its own gradient */
 
-/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and those
- * in double. Rows [at, at + n) of the chunk are the block. */
+/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and
+ * those in double. Rows [at, at + n) of the chunk are the block. */
 static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t at, int64_t n)
 {
     const rc_plan *p = &c->plan;
@@ -201,6 +209,15 @@ static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t a
     if (p->sum_rows && at / p->sum_rows != (at + n) / p->sum_rows) p->k->flush(G, 1, p->gradient_length, NULL, total);
 }
 
+static void join_sums(void *context, int buffer)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const chunk_sums *sums = &c->sums[buffer];
+    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += sums->grad_b[i];
+    if (!p->sparse) p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+}
+
 static void evaluate_chunk(void *context, int64_t chunk, int thread)
 {
     call *c = context;
@@ -209,34 +226,33 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
     double *values = c->chunk_values + chunk * p->M;
 
+    const int with_gradient = c->out->grad_W || c->out->grad_b;
+    const int buffer = with_gradient ? rc_joint_take(&c->joint) : 0;
+    chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
+
     poll_host(c, thread);
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
-    for (int64_t i = 0; i < p->MC; i++) s->grad_b[i] = 0;
+    for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
         block_scores(c, s, first, n, &ahead, s->S);
         block_losses(c, s, first, n, s->S, values);
-        if (c->out->grad_W || c->out->grad_b) {
+        if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
-            p->k->row_sums(s->S, p->ld, p->MC, padded, s->grad_b);
+            p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
                 add_sparse_gradient(c, s, chunk, first - start, n);
             else if (p->gradient_view == BY_ROWS)
-                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, s->G);
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, sums->G);
             else
-                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, s->G);
+                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, sums->G);
         }
         first += n;
     }
-    if (!c->out->grad_W && !c->out->grad_b) return;
-
-    if (p->sparse && p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
-    rc_turnstile_wait(&c->turnstile, chunk);
-    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += s->grad_b[i];
-    if (!p->sparse)
-        p->k->flush(s->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
-    rc_turnstile_pass(&c->turnstile, chunk);
+    if (!sums) return;
+    if (p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
+    rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -425,15 +441,17 @@ static rc_status blame(const call *c, rc_error *error)
             end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
         }
         for (int64_t j = first; j < end; j++) {
-            const char *at = (const char *)X->data + (c->plan.sparse ? j * rc_item_size(X->dtype)
-                                                                     : row * X->row_stride + j * X->column_stride);
+            const char *at = (const char *)X->data +
+                             (c->plan.sparse ? j * rc_item_size(X->dtype) : row * X->row_stride + j * X->column_stride);
             k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
             if (isfinite(x)) continue;
             fail(error, RC_ERROR_NOT_FINITE, "X", "must be finite");
             const int wide = X->index_dtype == RC_INT64;
             if (error) {
                 error->row = row;
-                error->column = !c->plan.sparse ? j : wide ? ((const int64_t *)X->indices)[j] : ((const int32_t *)X->indices)[j];
+                error->column = !c->plan.sparse ? j
+                                : wide          ? ((const int64_t *)X->indices)[j]
+                                                : ((const int32_t *)X->indices)[j];
                 error->value = x;
             }
             return RC_ERROR_NOT_FINITE;
@@ -514,11 +532,13 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     const int fold = q->center || q->scale;
     const int packs = p->sparse || p->scores_view == BY_ROWS;
     const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
-    const size_t total_bytes = !with_gradient                ? 0
+    const size_t total_bytes = !with_gradient             ? 0
                                : p->sparse && p->sum_rows ? (size_t)(p->n_chunks * p->gradient_length) * sizeof(double)
                                : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
                                                           : (size_t)(p->MC * p->D) * sizeof(double);
     const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
+    c->n_buffers = with_gradient && !p->shared_gradient ? 2 * c->n_threads : 0;
+    const size_t sums_bytes = p->sparse ? 0 : (size_t)p->gradient_length * size;
     rc_scratch probe;
     const size_t pieces[] = {
         (size_t)c->n_threads * sizeof(rc_scratch),
@@ -529,9 +549,14 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         (size_t)p->MC * sizeof(double),
         (size_t)(n_values * p->M) * sizeof(double),
         p->shared_gradient ? (size_t)(p->super_block + 2 * p->k->row_tile) * sizeof(void *) : 0,
-        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size : 0,
+        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size
+                                                      : 0,
         p->shared_gradient ? (size_t)(p->MC * p->ld) * size : 0,
         (size_t)c->n_threads * rc_layout_scratch(p, NULL, &probe),
+        rc_joint_bytes(c->n_buffers),
+        (size_t)c->n_buffers * sizeof(chunk_sums),
+        (size_t)c->n_buffers * sums_bytes,
+        (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
@@ -558,7 +583,16 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (with_gradient && !(p->sparse && !p->sum_rows)) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+        if (p->shared_gradient || p->sum_rows) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+    }
+    if (c->n_buffers) {
+        rc_joint_init(&c->joint, c->n_buffers, at[11]);
+        c->sums = (chunk_sums *)(void *)at[12];
+        if (sums_bytes) clear_memory(c, at[13], (size_t)c->n_buffers * sums_bytes);
+        for (int i = 0; i < c->n_buffers; i++) {
+            c->sums[i].G = offset(at[13], i, sums_bytes);
+            c->sums[i].grad_b = (double *)(void *)at[14] + i * p->MC;
+        }
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);
@@ -620,8 +654,8 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
         if (r->l1 != 0 || r->l2 != 0 || r->group != 0) {
             double penalty;
             for (int64_t m = 0; m < p->M; m++) {
-                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C, p->D, r,
-                                 &penalty);
+                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C,
+                                 p->D, r, &penalty);
                 out->value[m] += penalty;
             }
         }
@@ -656,7 +690,8 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
             return;
         }
         if (out->scores)
-            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride, out->scores_stride);
+            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride,
+                               out->scores_stride);
         for (int64_t m = 0; m < p->M; m++) {
             void *S = offset(s->S, m * p->C * p->ld, size);
             if (out->labels)

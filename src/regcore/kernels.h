@@ -2,9 +2,9 @@
  * The table of kernels: one per real type and CPU level, chosen when the library is loaded.
  *
  * Kernels allocate nothing, hold no state, know no threads and trust their input.  `void *` stands for the real type of
- * the table.  A block of scores S is class-major: S[c*ld + r] is class c of row r, so that a loss works on LANES rows at
- * a time and needs no horizontal operation.  Rows from n to the next multiple of `lanes` hold finite numbers and have
- * weight 0.
+ * the table.  A block of scores S is class-major: S[c*ld + r] is class c of row r, so that a loss works on LANES rows
+ * at a time and needs no horizontal operation.  Rows from n to the next multiple of `lanes` hold finite numbers and
+ * have weight 0.
  *
  * A block of X comes in one of two views:
  *   rows     x[r] points to a row of D consecutive reals (D >= lanes);
@@ -64,7 +64,7 @@ typedef struct {
 typedef struct {
     const char *level;
     int lanes;
-    int row_tile;          /* readable rows: x[] must be padded to a multiple */
+    int row_tile; /* readable rows: x[] must be padded to a multiple */
     size_t real_size;
 
     /* --- dense: packing. src[r] is the start of a row in the storage type */
@@ -86,8 +86,8 @@ typedef struct {
     void (*scores_columns)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
                            rc_ahead *ahead, void *S, int64_t ld);
     /* the same from rows, transposed a piece at a time into TRANSPOSED_FEATURES * TRANSPOSED_LD reals */
-    void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
-                              rc_ahead *ahead, void *piece, void *S, int64_t ld);
+    void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x,
+                              int64_t n_padded, rc_ahead *ahead, void *piece, void *S, int64_t ld);
     /* G[c] += sum_r S[c][r] x[r], G packed */
     void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, int64_t n,
                           const rc_row_shape *shape, rc_ahead *ahead, void *G);
@@ -121,7 +121,8 @@ typedef struct {
                          void *Gt, int64_t ldw);
 
     /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
-    void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2, void *out);
+    void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2,
+                            void *out);
     double (*penalty_value)(const void *W, int64_t n, double l1, double l2);
     void (*penalty_gradient)(const void *W, int64_t n, double l1, double l2, void *out);
     void (*penalty_prox)(const void *W, int64_t n, double threshold, double shrink, void *out);

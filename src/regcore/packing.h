@@ -53,7 +53,8 @@ static void convert_run(const char *src, rc_dtype dtype, int64_t n, real *dst)
     if (dtype == RC_FLOAT16)
         for (; i + LANES <= n; i += LANES) {
 #if LANES == 16
-            _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
+            _mm512_storeu_ps(dst + i,
+                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
 #else
             _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
 #endif

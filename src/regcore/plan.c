@@ -3,19 +3,19 @@
 #include <string.h>
 
 enum {
-    BLOCK_BYTES = 128 << 10,        /* of X in a block: it must stay in L2 between its two uses */
-    MANY_CLASSES = 64,              /* from here on blocks are larger, so that W and G are read less often, and packed */
+    BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
+    MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20,
     MOST_SPARSE_ROWS = 2048,
-    PARTIAL_BYTES = 4 << 20,        /* a thread's own gradient; beyond that one is shared */
-    SUPER_BLOCK_BYTES = 6 << 20,    /* of scores */
-    LARGEST_CHUNK = 4096,           /* float32 sums start anew after so many rows: their error does not grow with N */
+    PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
+    SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
+    LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_SUM_ROWS = 16384,        /* the same bound as LARGEST_CHUNK, for the columns that every row has */
-    WORK_PER_THREAD = 1 << 20       /* multiply-adds that repay waking a thread */
+    SPARSE_SUM_ROWS = 16384,  /* the same bound as LARGEST_CHUNK, for the columns that every row has */
+    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -30,8 +30,8 @@ static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->
 /*
  * X is read in place if its numbers are of the compute type and its rows (or columns) contiguous.  Rows are packed all
  * the same where they are read often enough to repay a copy to aligned memory: NumPy's arrays start 16 bytes into a
- * cache line, so that each of their vectors lies across two, and strides that are multiples of 4096 bytes let the rows of
- * a block evict each other from L1.
+ * cache line, so that each of their vectors lies across two, and strides that are multiples of 4096 bytes let the rows
+ * of a block evict each other from L1.
  */
 static void choose_views(rc_plan *plan, rc_dtype real)
 {
@@ -39,8 +39,8 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
     const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
     const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0;
-    const int direct_columns = native && !plan->rows.index && X->row_stride * plan->rows.step == size &&
-                               X->column_stride % size == 0;
+    const int direct_columns =
+        native && !plan->rows.index && X->row_stride * plan->rows.step == size && X->column_stride % size == 0;
     const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
                          X->row_stride * plan->rows.step != rc_item_size(X->dtype);
 
@@ -179,16 +179,16 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->row_ids = carve(memory, &used, plan->sparse ? rows : 0, sizeof *s->row_ids);
     s->x_columns = carve(memory, &used, plan->column_source ? plan->D + plan->k->row_tile : 0, sizeof *s->x_columns);
     s->packed_rows = carve(memory, &used, plan->row_source >= PACKED ? rows * plan->row_ld : 0, size);
-    s->piece = carve(memory, &used, plan->scores_view == BY_TRANSPOSED_ROWS ? TRANSPOSED_FEATURES * TRANSPOSED_LD : 0, size);
+    s->piece =
+        carve(memory, &used, plan->scores_view == BY_TRANSPOSED_ROWS ? TRANSPOSED_FEATURES * TRANSPOSED_LD : 0, size);
     s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
     s->y = carve(memory, &used, rows, size);
     s->w = carve(memory, &used, rows, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
     s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
-    /* a CSR chunk has a gradient of its own; a thread needs one beside it only to sum float32 in parts */
-    s->G = carve(memory, &used, plan->sparse && !plan->sum_rows ? 0 : plan->gradient_length, size);
-    s->grad_b = carve(memory, &used, plan->MC, sizeof(double));
+    /* chunks have gradients of their own; a thread needs one beside them to share, or to sum float32 in parts */
+    s->G = carve(memory, &used, plan->shared_gradient || plan->sum_rows ? plan->gradient_length : 0, size);
     return used;
 }
 
@@ -203,14 +203,16 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
         for (int64_t r = 0; r < n; r++) s->row_ids[at + r] = rc_row_at(&plan->rows, first + r);
         return;
     }
-    for (int64_t r = 0; r < n; r++) sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
+    for (int64_t r = 0; r < n; r++)
+        sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
 
     if (plan->column_source) {
         /* a direct column must be readable to the end of its last vector */
         const int direct = plan->column_source == DIRECT && n % plan->k->lanes == 0;
         const char *columns = direct ? sources[0] : s->packed_columns;
         const int64_t stride = direct ? X->column_stride : plan->column_ld * size;
-        if (!direct) plan->k->pack_columns(sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
+        if (!direct)
+            plan->k->pack_columns(sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
         for (int64_t d = 0; d < plan->D; d++) s->x_columns[d] = columns + d * stride;
         for (int64_t d = plan->D; d < plan->D + plan->k->row_tile; d++) s->x_columns[d] = s->x_columns[plan->D - 1];
     }
@@ -229,7 +231,8 @@ int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const rc_matrix *X = &plan->problem->X;
     const double rows = (double)plan->rows.n;
-    const double numbers = plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
+    const double numbers =
+        plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
     const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;

@@ -9,8 +9,8 @@
  *   outer   out[c][v] += sum_k A[c][k] B[k][v]      lanes along v, A broadcast
  *
  * Both keep a tile of accumulators in registers: about 24 of them hide the latency of two FMA ports, and a tile of
- * 6 x 4 needs 10 loads for 24 FMAs.  The trees that end a dot cost about 3 operations a sum, so dot pays where k is long
- * against the number of classes; the driver chooses.
+ * 6 x 4 needs 10 loads for 24 FMAs.  The trees that end a dot cost about 3 operations a sum, so dot pays where k is
+ * long against the number of classes; the driver chooses.
  */
 #ifndef REGCORE_PRODUCTS_H
 #define REGCORE_PRODUCTS_H
@@ -99,12 +99,13 @@ RC_INLINE void dot_tile(const int ct, const real *A, int64_t lda, const real *co
     RC_UNROLL for (int g = 0; g * LANES < ct * DOT_ROWS; g++)
     {
         vreal group[LANES];
-        RC_UNROLL for (int i = 0; i < LANES; i++) group[i] = g * LANES + i < ct * DOT_ROWS ? acc[g * LANES + i] : v_set(0);
+        RC_UNROLL for (int i = 0; i < LANES; i++) group[i] =
+            g * LANES + i < ct * DOT_ROWS ? acc[g * LANES + i] : v_set(0);
         v_store(sums + g * LANES, v_sums(group));
     }
     if (n_out >= DOT_ROWS) {
-        RC_UNROLL for (int c = 0; c < ct; c++)
-            RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) out[c * ld + j] += sums[c * DOT_ROWS + j];
+        RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) out[c * ld + j] +=
+            sums[c * DOT_ROWS + j];
     } else
         for (int c = 0; c < ct; c++)
             for (int j = 0; j < n_out; j++) out[c * ld + j] += sums[c * DOT_ROWS + j];
@@ -150,8 +151,8 @@ RC_INLINE void outer_tile(const int ct, const int vt, const real *A, int64_t lda
                           int64_t offset, int64_t last_offset, const char *ahead, ptrdiff_t step, real *out, int64_t ld)
 {
     vreal acc[OUTER_CLASSES * OUTER_VECTORS_FEW], x[OUTER_VECTORS_FEW];
-    RC_UNROLL for (int c = 0; c < ct; c++)
-        RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] = v_load(out + c * ld + v * LANES);
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] =
+        v_load(out + c * ld + v * LANES);
     for (int64_t k = 0; k < n; k++) {
         const real *b = B[k];
         RC_UNROLL for (int v = 0; v < vt - 1; v++) x[v] = v_load(b + offset + v * LANES);
@@ -166,8 +167,8 @@ RC_INLINE void outer_tile(const int ct, const int vt, const real *A, int64_t lda
             RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] += a * x[v];
         }
     }
-    RC_UNROLL for (int c = 0; c < ct; c++)
-        RC_UNROLL for (int v = 0; v < vt; v++) v_store(out + c * ld + v * LANES, acc[c * vt + v]);
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++)
+        v_store(out + c * ld + v * LANES, acc[c * vt + v]);
 }
 
 typedef void outer_fn(const real *A, int64_t lda, const real *const *B, int64_t n, int64_t offset, int64_t last_offset,
@@ -197,16 +198,17 @@ OUTER_TILES_MANY(4)
 OUTER_TILES_MANY(5)
 OUTER_TILES_MANY(6)
 
-static outer_fn *const outer_tiles[OUTER_CLASSES][OUTER_VECTORS_FEW] = {
-    {OUTER_NAMES_FEW(1)},  {OUTER_NAMES_FEW(2)},  {OUTER_NAMES_FEW(3)},
-    {OUTER_NAMES_MANY(4)}, {OUTER_NAMES_MANY(5)}, {OUTER_NAMES_MANY(6)}};
+static outer_fn *const outer_tiles[OUTER_CLASSES][OUTER_VECTORS_FEW] = {{OUTER_NAMES_FEW(1)},  {OUTER_NAMES_FEW(2)},
+                                                                        {OUTER_NAMES_FEW(3)},  {OUTER_NAMES_MANY(4)},
+                                                                        {OUTER_NAMES_MANY(5)}, {OUTER_NAMES_MANY(6)}};
 
 /* out[c] += sum_k A[c][k] B[k], out packed by `shape` */
 static void outer(const real *A, int64_t lda, int64_t C, const real *const *B, int64_t n, const rc_row_shape *shape,
                   rc_ahead *ahead, real *out, int64_t ld)
 {
     const pieces classes = cut(C, OUTER_CLASSES), sums = cut(n, OUTER_PIECE);
-    const pieces strips = cut(shape->n_vectors, piece(&classes, 0) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : OUTER_VECTORS);
+    const pieces strips =
+        cut(shape->n_vectors, piece(&classes, 0) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : OUTER_VECTORS);
     for (int64_t p = 0, k = 0; p < sums.n; k += piece(&sums, p++))
         for (int64_t s = 0, v = 0; s < strips.n; v += piece(&strips, s++)) {
             const int64_t vt = piece(&strips, s), end = v + vt;
@@ -214,8 +216,8 @@ static void outer(const real *A, int64_t lda, int64_t C, const real *const *B, i
             for (int64_t t = 0, c = 0; t < classes.n; c += piece(&classes, t++)) {
                 const ptrdiff_t step = ahead->step;
                 const char *next = take_ahead(ahead, piece(&sums, p));
-                outer_tiles[piece(&classes, t) - 1][vt - 1](A + c * lda + k, lda, B + k, piece(&sums, p), v * LANES, last,
-                                                            next, step, out + c * ld + v * LANES, ld);
+                outer_tiles[piece(&classes, t) - 1][vt - 1](A + c * lda + k, lda, B + k, piece(&sums, p), v * LANES,
+                                                            last, next, step, out + c * ld + v * LANES, ld);
             }
         }
 }
@@ -246,8 +248,8 @@ static void scores_columns(const void *W, const void *b, int64_t C, int64_t D, c
 
 /* For many classes: a piece of the features of a strip of rows is transposed into `piece`, where it stays in L1 for all
  * classes. */
-static void scores_transposed(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
-                              rc_ahead *ahead, void *piece_buffer, void *S, int64_t ld)
+static void scores_transposed(const void *W, const void *b, int64_t C, int64_t D, const void *const *x,
+                              int64_t n_padded, rc_ahead *ahead, void *piece_buffer, void *S, int64_t ld)
 {
     const pieces features = cut(D, TRANSPOSED_FEATURES);
     const real *columns[TRANSPOSED_FEATURES], *rows[TRANSPOSED_ROWS];

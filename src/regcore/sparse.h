@@ -3,9 +3,9 @@
  * compute type and 32-bit indices are read where they are; others are converted a run at a time in a small buffer, so
  * that storage and index types cost no further variants.  Duplicates and unsorted columns need no care.
  *
- * Up to SPARSE_VECTORS vectors of classes stay in registers while a row's nonzeros pass.  Rows of the table are padded to
- * a multiple of 4 (1 or 2 if they are shorter), and what is left after whole vectors is one of 8, one of 4 or both: an
- * overlapping vector would have to wait for the stores of its neighbours whenever a frequent column comes again.
+ * Up to SPARSE_VECTORS vectors of classes stay in registers while a row's nonzeros pass.  Rows of the table are padded
+ * to a multiple of 4 (1 or 2 if they are shorter), and what is left after whole vectors is one of 8, one of 4 or both:
+ * an overlapping vector would have to wait for the stores of its neighbours whenever a frequent column comes again.
  */
 #ifndef REGCORE_SPARSE_H
 #define REGCORE_SPARSE_H
@@ -72,14 +72,14 @@ NARROW(8);
 
 /* Runs STEP(type, name, offset) for each part of a row. */
 #define FOR_PARTS(STEP)                                                                                                \
-    RC_UNROLL for (int v = 0; v < full; v++) STEP(sparse_vector, wide[v], v * LANES);                                  \
+    RC_UNROLL for (int v = 0; v < full; v++) STEP(sparse_vector, wide[v], v *LANES);                                   \
     PART_8(STEP)                                                                                                       \
     PART_4(STEP)                                                                                                       \
     PART_2(STEP)                                                                                                       \
     if (tail & 1) STEP(real, one, 0);
 #if LANES > 8
 #define PART_8(STEP)                                                                                                   \
-    if (tail & 8) STEP(narrow_8, eight, full * LANES);
+    if (tail & 8) STEP(narrow_8, eight, full *LANES);
 #define DECLARE_8 narrow_8 eight
 #else
 #define PART_8(STEP)
@@ -87,7 +87,7 @@ NARROW(8);
 #endif
 #if LANES > 4
 #define PART_4(STEP)                                                                                                   \
-    if (tail & 4) STEP(narrow_4, four, full * LANES + (tail & 8));
+    if (tail & 4) STEP(narrow_4, four, full *LANES + (tail & 8));
 #define DECLARE_4 narrow_4 four
 #else
 #define PART_4(STEP)
@@ -120,15 +120,13 @@ typedef struct {
 #define KEEP_PART(type, name, at) *(type *)(t + (at)) = g.name
 
 /* acc += the scores of a run, in `ways` independent sums; length: of a row of Wt */
-RC_INLINE void scores_form(const int full, const int tail, const int ways, sparse_run run, const real *Wt, int64_t length,
-                           real *acc)
+RC_INLINE void scores_form(const int full, const int tail, const int ways, sparse_run run, const real *Wt,
+                           int64_t length, real *acc)
 {
     sparse_sums sum[4];
     FOR_PARTS(LOAD_PART)
-    RC_UNROLL for (int u = 1; u < ways; u++) { FOR_PARTS(CLEAR_PART) }
-    int64_t i = 0;
-    for (; i + ways <= run.n; i += ways)
-        RC_UNROLL for (int u = 0; u < ways; u++)
+    RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(CLEAR_PART)} int64_t i = 0;
+    for (; i + ways <= run.n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
         {
             const real *w = Wt + (int64_t)run.columns[i + u] * length, value = run.values[i + u];
             FOR_PARTS(SCORE_PART)
@@ -138,12 +136,12 @@ RC_INLINE void scores_form(const int full, const int tail, const int ways, spars
         const real *w = Wt + (int64_t)run.columns[i] * length, value = run.values[i];
         FOR_PARTS(SCORE_PART)
     }
-    RC_UNROLL for (int u = 1; u < ways; u++) { FOR_PARTS(JOIN_PART) }
-    FOR_PARTS(STORE_PART)
+    RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(JOIN_PART)} FOR_PARTS(STORE_PART)
 }
 
 /* Gt[columns] += values * slope */
-RC_INLINE void gradient_form(const int full, const int tail, sparse_run run, const real *slope, int64_t length, real *Gt)
+RC_INLINE void gradient_form(const int full, const int tail, sparse_run run, const real *slope, int64_t length,
+                             real *Gt)
 {
     sparse_sums s, g;
     FOR_PARTS(SLOPE_PART)
