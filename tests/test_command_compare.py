@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
+from regcore import ConvergenceWarning
 from regcore.command.compare import (
     PENALTIES,
     Comparison,
@@ -148,10 +149,16 @@ def test_warnings_become_notes():
         def fit(self, X, y):
             super().fit(X, y)
             if self.penalty == "l2":
-                warnings.warn("not converged", UserWarning, stacklevel=1)
+                warnings.warn(f"odd in seed {self.seed}", UserWarning, stacklevel=1)
+            elif self.penalty == "l1" and self.seed > 0:
+                warnings.warn("max_iter came first", ConvergenceWarning, stacklevel=1)
+                warnings.warn("max_iter came first", ConvergenceWarning, stacklevel=1)
 
     comparison = compare_penalties(dataset(), Settings(n_seeds=3), factory=Warns)
-    assert comparison.notes == ("l2: not converged (3 of 3 fits)",)
+    assert comparison.notes == (
+        "l2: odd in seed 0 (3 of 3 fits)",
+        "l1: max_iter came first (2 of 3 fits)",
+    )
 
 
 def test_refused_settings():

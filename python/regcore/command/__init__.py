@@ -305,8 +305,8 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs",
         type=_positive_int,
         metavar="N",
-        help="passes of sgd over the training samples (default 20); for other solvers the most iterations"
-        " (default 1000)",
+        help="passes of sgd over the training samples (default 20); for other solvers the most iterations,"
+        " max_iter (default 1000)",
     )
     group.add_argument(
         "--seeds",

@@ -256,7 +256,7 @@ def compare_penalties(
     X = apply_constant(dataset.X, scaling)
     y = dataset.y
     runs: dict[str, list[Run]] = {penalty: [] for penalty in settings.penalties}
-    remarks: dict[str, int] = {}
+    remarks: dict[tuple[str, type[Warning]], list[str]] = {}
     n_total = settings.n_seeds * len(runs)
     n_done = 0
 
@@ -282,9 +282,8 @@ def compare_penalties(
                     raise KeyboardInterrupt
                 train_accuracy = float(classifier.score(X_train, y_train))
                 test_accuracy = float(classifier.score(X_test, y_test))
-            for warning in caught:
-                text = f"{penalty}: {warning.message}"
-                remarks[text] = remarks.get(text, 0) + 1
+            for category, text in {warning.category: str(warning.message) for warning in caught}.items():
+                remarks.setdefault((penalty, category), []).append(text)
             coef = classifier.coef_
             if not np.isfinite(coef).all():
                 raise CommandError(
@@ -312,7 +311,11 @@ def compare_penalties(
         n_test=n_test,
         results=results,
         gaps=paired_gaps(results, n_train, n_test),
-        notes=tuple(f"{text} ({count} of {settings.n_seeds} fits)" for text, count in remarks.items()),
+        # Of warnings of one kind the first says it all: they differ in a figure.
+        notes=tuple(
+            f"{penalty}: {texts[0]} ({len(texts)} of {settings.n_seeds} fits)"
+            for (penalty, _), texts in remarks.items()
+        ),
     )
 
 
