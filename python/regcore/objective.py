@@ -1,9 +1,10 @@
-"""The objective: data, labels, weights and a penalty, checked once and evaluated by the compiled core in one pass.
+"""The objective: data, labels, weights and a penalty, checked once and evaluated in one pass by the core.
 
     value(W, b) = (1 / sum_i w_i) sum_i w_i loss(y_i, W x_i + b) + R(W)
 
-Nothing of X is copied or converted: it may be C-ordered, F-ordered or strided; float64, float32, float16, an integer
-type or bool; a CSR matrix; a memmap; read-only. The dtype of W, float32 or float64, is the type of the computation.
+Nothing of X is copied or converted: it may be C-ordered, F-ordered or strided; float64, float32, float16, an
+integer type or bool; a CSR matrix; a memmap; read-only. The dtype of W, float32 or float64, is what is
+computed in.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class ValueAndGrad(NamedTuple):
     """
 
     value: Any
-    grad_W: Array
+    grad_W: Array  # noqa: N815
     grad_b: Array
 
 
@@ -63,10 +64,10 @@ class Objective:
     binary : bool, default=False
         The binary form: W has one row, the score of label 1 against label 0.
     n_models : int, default=None
-        M for a stack: W is then (n_models, n_classes, n_features) and b (n_models, n_classes). None: no stack,
+        M for a stack: W is then (M, n_classes, n_features) and b (M, n_classes). None: no stack,
         unless `sample_weight` is two-dimensional.
     standardize : bool or (mean, scale), default=False
-        Work on (x - mean) / scale instead of x, without a copy of X: both are folded into W, b and the gradient.
+        Work on (x - mean) / scale without a copy of X: both are folded into W, b and the gradient.
         True computes them by `column_statistics`, with the sample weights; a constant column keeps scale 1.
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it, to the last bit.
@@ -87,8 +88,8 @@ class Objective:
     TypeError
         If a dtype or a kind of argument is not supported.
     ValueError
-        If shapes, labels, weights or the structure of a CSR matrix are wrong. NaN and infinities in X are found by
-        the evaluation that meets them, which says where they are and writes nothing.
+        If shapes, labels, weights or the structure of a CSR matrix are wrong. NaN and infinities in X are
+        found by the evaluation that meets them, which says where they are and writes nothing.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Objective:
             n_models = len(self._weights) if n_models is None else n_models
             if n_models != len(self._weights):
                 raise ValueError(
-                    f"sample_weight must have one row a model; got {len(self._weights)} for n_models={n_models}"
+                    f"sample_weight must have n_models={n_models} rows; got {len(self._weights)}"
                 )
         self.n_models = n_models
         self._problem = _core.Problem(
@@ -138,7 +139,7 @@ class Objective:
         if standardize is not False:
             self._set_standardization(standardize)
 
-    def _set_standardization(self, standardize: bool | tuple[Any, Any]) -> None:
+    def _set_standardization(self, standardize: Any) -> None:
         if standardize is True:
             if self._weights is not None and self._weights.ndim == 2:
                 raise ValueError("standardize=True needs weights shared by all models; give (mean, scale)")
@@ -149,7 +150,7 @@ class Objective:
         for name, part in (("mean", mean), ("scale", scale)):
             if part.shape != (self.n_features,) or not np.isfinite(part).all():
                 raise ValueError(
-                    f"standardize: {name} must be finite, of shape ({self.n_features},); got shape {part.shape}"
+                    f"standardize: {name} must be finite and of shape ({self.n_features},); got {part.shape}"
                 )
         if not (scale > 0).all():
             raise ValueError(f"standardize: scale must be positive; got {scale.min():g}")
@@ -290,8 +291,8 @@ class Objective:
         Raises
         ------
         ValueError
-            If X, W or b hold a NaN or an infinity (with its row and column), or `out` overlaps an input. `out` is
-            then unchanged.
+            If X, W or b hold a NaN or an infinity (with its row and column), or `out` overlaps an input.
+            `out` is then unchanged.
         OverflowError
             If a score overflows W's dtype.
         """
@@ -301,7 +302,7 @@ class Objective:
     def smooth_value_and_grad(
         self, W: Any, b: Any = None, rows: Rows = None, out: tuple[Array, Array] | None = None
     ) -> ValueAndGrad:
-        """As `value_and_grad`, of the data term and the L2 part of the penalty alone: what a proximal method needs."""
+        """As `value_and_grad`, of the data term and the L2 part alone: what a proximal method needs."""
         triple = (0.0, self._triple[1], 0.0)
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
@@ -313,14 +314,14 @@ class Objective:
         return _core.StochasticGradient(self._problem, W, b, self._triple, self._standardization, **settings)
 
     def _curvature(self, seed: int, n_rows: int) -> tuple[float, float, float]:
-        """(largest eigenvalue of the mean of x x', mean and largest ||x||**2) over at most n_rows random samples."""
+        """(largest eigenvalue of mean x x', mean and largest ||x||**2) over at most n_rows random samples."""
         found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
         return found
 
     # ------------------------------------------------------------------ prediction
 
     def scores(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
-        """Return the scores W x + b, of shape (n_rows, n_outputs), or (n_rows, n_models, n_outputs) for a stack."""
+        """Return the scores W x + b: (n_rows, n_outputs), or (n_rows, n_models, n_outputs) for a stack."""
         W, b = self._parameters(W, b)
         rows = self._rows(rows)
         scores = np.empty((self._n_rows(rows), W.size // self.n_features), W.dtype)
@@ -328,7 +329,7 @@ class Objective:
         return scores.reshape(len(scores), *W.shape[:-1])
 
     def predict_proba(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
-        """Return softmax probabilities, of shape (n_rows, n_classes), n_models before n_classes for a stack."""
+        """Return softmax probabilities: (n_rows, n_classes), or (n_rows, n_models, n_classes) for a stack."""
         W, b = self._parameters(W, b)
         rows = self._rows(rows)
         models = () if self.n_models is None else (self.n_models,)
@@ -337,7 +338,7 @@ class Objective:
         return p.reshape(len(p), *models, self.n_classes)
 
     def predict(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
-        """Return the label of the largest score (the first of several), int64 of shape (n_rows,) or (n_rows, n_models)."""
+        """Return the label of the largest score, the first of several: (n_rows,) or (n_rows, n_models)."""
         W, b = self._parameters(W, b)
         rows = self._rows(rows)
         labels = np.empty((self._n_rows(rows), self.n_models or 1), np.int64)
@@ -454,8 +455,8 @@ def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
     return (data, indices, indptr, (n_samples, n_features)), (n_samples, n_features)
 
 
-def _labels(y: Any, n_samples: int) -> Array:
-    y = np.asarray(y)
+def _labels(values: Any, n_samples: int) -> Array:
+    y: Array = np.asarray(values)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
     if y.dtype.kind == "b":

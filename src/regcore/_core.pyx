@@ -71,10 +71,15 @@ cdef extern from "regcore.h" nogil:
         int64_t start
         int64_t step
         int64_t n
+    ctypedef struct rc_workspace:
+        pass
+    rc_workspace *rc_workspace_new()
+    void rc_workspace_free(rc_workspace *)
     ctypedef struct rc_control:
         int n_threads
         int (*poll)(void *) noexcept nogil
         void *poll_context
+        rc_workspace *workspace
     ctypedef struct rc_parameters:
         rc_dtype real
         const void *W
@@ -285,6 +290,7 @@ cdef class Problem:
     """
 
     cdef rc_problem problem
+    cdef rc_workspace *workspace
     cdef object arrays
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
@@ -328,6 +334,12 @@ cdef class Problem:
             self.weight_sums = np.full(n_models, float(self.n_samples))
         else:
             self.weight_sums = np.broadcast_to(np.sum(weights, axis=-1, dtype=np.float64), (n_models,)).copy()
+
+    def __cinit__(self):
+        self.workspace = rc_workspace_new()
+
+    def __dealloc__(self):
+        rc_workspace_free(self.workspace)
 
     cdef int _rows(self, object rows, rc_rows *out) except -1:
         cdef cnp.ndarray index
@@ -378,7 +390,7 @@ cdef class Problem:
         if standardize is not None:
             parameters.center = _doubles(standardize[0], self.n_features)
             parameters.scale = _doubles(standardize[1], self.n_features)
-        _control(&control, n_threads)
+        _control(&control, n_threads, self.workspace)
         out.value = <double *>cnp.PyArray_DATA(values)
         out.grad_W = NULL if grad_W is None else cnp.PyArray_DATA(<cnp.ndarray>grad_W)
         out.grad_b = NULL if grad_b is None else cnp.PyArray_DATA(<cnp.ndarray>grad_b)
@@ -399,7 +411,7 @@ cdef class Problem:
         if standardize is not None:
             parameters.center = _doubles(standardize[0], self.n_features)
             parameters.scale = _doubles(standardize[1], self.n_features)
-        _control(&control, n_threads)
+        _control(&control, n_threads, self.workspace)
         out.scores = out.probabilities = NULL
         out.labels = NULL
         out.scores_stride = out.probabilities_stride = 0
@@ -423,7 +435,7 @@ cdef class Problem:
         cdef cnp.ndarray mean = np.empty(self.n_features), scale = np.empty(self.n_features)
         cdef double *m = <double *>cnp.PyArray_DATA(mean)
         cdef double *s = <double *>cnp.PyArray_DATA(scale)
-        _control(&control, n_threads)
+        _control(&control, n_threads, NULL)
         with nogil:
             status = rc_column_statistics(&self.problem, &control, m, s, &error)
         _check(status, &error)
@@ -501,7 +513,7 @@ cdef class StochasticGradient:
         cdef rc_error error
         cdef rc_status status
         cdef double value = 0
-        _control(&control, 1)
+        _control(&control, 1, NULL)
         with self.lock:
             with nogil:
                 status = rc_sgd_epoch(self.sgd, &control, &value, &error)
@@ -531,8 +543,9 @@ cdef const double *_doubles(object array, int64_t n) except? NULL:
     return <const double *>cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
-cdef void _control(rc_control *control, int n_threads) noexcept:
+cdef void _control(rc_control *control, int n_threads, rc_workspace *workspace) noexcept:
     control.n_threads = n_threads
+    control.workspace = workspace
     control.poll = NULL
     if threading.get_ident() == _main_thread:  # signals arrive nowhere else
         control.poll = _poll

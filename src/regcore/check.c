@@ -66,7 +66,8 @@ static rc_status check_weights(const rc_problem *p, rc_error *error)
         double sum = 0;
         for (int64_t i = 0; i < p->X.n_rows; i++) {
             const char *at = base + i * w->stride;
-            const double x = w->dtype == RC_FLOAT32 ? *(const float *)(const void *)at : *(const double *)(const void *)at;
+            const double x =
+                w->dtype == RC_FLOAT32 ? *(const float *)(const void *)at : *(const double *)(const void *)at;
             if (!(x >= 0) || !isfinite(x))
                 return reject(error, "sample_weight", "must be finite and not negative", i, -1, x);
             sum += x;
@@ -114,10 +115,13 @@ rc_status rc_check_problem(const rc_problem *p, rc_error *error)
     if (p->n_classes < 1) return reject(error, "W", "must have at least one row", -1, -1, (double)p->n_classes);
     if (p->n_classes > 1 << 24) return reject(error, "W", "must have at most 2^24 rows", -1, -1, (double)p->n_classes);
     if ((unsigned)p->loss >= RC_N_LOSSES) return reject(error, "loss", "is unknown", -1, -1, (double)p->loss);
+    if (X->indices && X->n_columns > INT32_MAX)
+        return reject(error, "X", "must have fewer than 2^31 columns if sparse", -1, -1, (double)X->n_columns);
     if (X->indices) {
-        const rc_status status = X->index_dtype == RC_INT32   ? check_csr_32(X, error)
-                                 : X->index_dtype == RC_INT64 ? check_csr_64(X, error)
-                                                              : reject(error, "X.indices", "must be int32 or int64", -1, -1, 0);
+        const rc_status status = X->index_dtype == RC_INT32 ? check_csr_32(X, error)
+                                 : X->index_dtype == RC_INT64
+                                     ? check_csr_64(X, error)
+                                     : reject(error, "X.indices", "must be int32 or int64", -1, -1, 0);
         if (status != RC_OK) return status;
     }
     if (p->weights.data) {

@@ -29,8 +29,8 @@ static int always(void) { return 1; }
 static int has_v2(void) { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
 static int has_v3(void)
 {
-    return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("f16c");
+    return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
 }
 static int has_v4(void)
 {
@@ -42,8 +42,7 @@ static int has_v4(void)
 
 static const level levels[] = {
 #if defined(__x86_64__) && defined(REGCORE_X86_LEVELS)
-    {"x86-64-v4", TABLES(x86_64_v4), has_v4},
-    {"x86-64-v3", TABLES(x86_64_v3), has_v3},
+    {"x86-64-v4", TABLES(x86_64_v4), has_v4}, {"x86-64-v3", TABLES(x86_64_v3), has_v3},
     {"x86-64-v2", TABLES(x86_64_v2), has_v2},
 #endif
 #if defined(__aarch64__)

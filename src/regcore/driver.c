@@ -1,9 +1,9 @@
 /*
  * The block driver: one pass over X for a call.
  *
- * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of its
- * blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk it
- * waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
+ * The rows are cut into chunks, a chunk into blocks that stay in a core's L2.  A thread takes a chunk, and for each of
+ * its blocks computes the scores, turns them into loss and slope, and adds to its own gradient; at the end of the chunk
+ * it waits for its turn and adds that to the total, in double.  Where the gradient is too large for a copy per thread
  * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
  * then the classes for the gradient.
  */
@@ -33,25 +33,77 @@ static void *allocate(size_t bytes)
     return p;
 }
 
+struct rc_workspace {
+    rc_flag busy;
+    void *memory;
+    size_t bytes;
+};
+
+rc_workspace *rc_workspace_new(void) { return calloc(1, sizeof(rc_workspace)); }
+
+void rc_workspace_free(rc_workspace *workspace)
+{
+    if (workspace) free(workspace->memory);
+    free(workspace);
+}
+
+/* Memory for a call, from the workspace if that is free; *kept says so. */
+static void *take_memory(rc_workspace *workspace, size_t bytes, int *kept)
+{
+    *kept = workspace && rc_flag_claim(&workspace->busy);
+    if (!*kept) return allocate(bytes);
+    if (workspace->bytes < bytes) {
+        free(workspace->memory);
+        workspace->memory = allocate(bytes);
+        workspace->bytes = workspace->memory ? bytes : 0;
+    }
+    return workspace->memory;
+}
+
+static void give_memory(rc_workspace *workspace, void *memory, int kept)
+{
+    if (kept)
+        rc_flag_lower(&workspace->busy);
+    else
+        free(memory);
+}
+
 /* ---------------------------------------------------------------- a call */
+
+/* What a chunk adds up to */
+typedef struct {
+    void *G;        /* dense: (MC, packed) or (MC, D) */
+    double *grad_b; /* (MC,) */
+} chunk_sums;
 
 typedef struct {
     rc_plan plan;
     const rc_parameters *parameters;
     const rc_control *control;
     int n_threads;
-    const void *W, *b;       /* as the products want them: standardisation folded in, packed or transposed */
-    char *memory;            /* all scratch */
-    rc_scratch *scratch;     /* one a thread */
+    const void *W, *b; /* as the products want them: standardisation folded in, packed or transposed */
+    char *memory;      /* all scratch */
+    int memory_kept;
+    struct {
+        char *start;
+        size_t bytes;
+    } clear;             /* what is to be zeroed */
+    rc_scratch *scratch; /* one a thread */
     const rc_gradient *out;
     const rc_prediction *prediction;
 
-    double *total;           /* sum of the gradients; CSR: (D, ldw) */
+    double *total;  /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
+    void *partials; /* ... as many of the compute type */
     double *total_b;
-    double *chunk_values;    /* (n_chunks, M) */
-    rc_turnstile turnstile;
+    double *chunk_values; /* (n_chunks, M) */
+    rc_joint joint;
+    chunk_sums *sums; /* (n_buffers,) */
+    int n_buffers;
     rc_flag stop, not_finite;
     struct timespec polled;
+
+    void *transposed;          /* CSR: W as (D, ldw) */
+    const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
     int64_t super_first, super_n;
@@ -91,8 +143,8 @@ static rc_ahead next_block(const rc_plan *p, int64_t first, int64_t n, int64_t e
     if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || first + n >= end)
         return (rc_ahead){base, base, 0};
     const int64_t next = first + n, stop = next + n < end ? next + n : end;
-    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride, base + rc_row_at(&p->rows, stop) * X->row_stride,
-                      p->prefetch_step};
+    return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride,
+                      base + rc_row_at(&p->rows, stop) * X->row_stride, p->prefetch_step};
 }
 
 /* Loads rows [first, first + n) and computes their scores. */
@@ -110,7 +162,7 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
             const rc_csr csr = csr_of(p);
             k->scores_csr(&csr, s->row_ids, rows, c->W, p->ldw, c->b, p->MC, out, p->ld);
         } else if (p->scores_view == BY_ROWS)
-            k->scores_rows(c->W, c->b, p->MC, x, rows, &p->shape, ahead, out, p->ld);
+            k->scores_rows(c->W, c->b, p->MC, x, p->stored, rows, &p->shape, ahead, out, p->ld);
         else if (p->scores_view == BY_COLUMNS)
             k->scores_columns(c->W, c->b, p->MC, p->D, s->x_columns, padded, ahead, out, p->ld);
         else
@@ -137,13 +189,34 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
             p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
         }
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y, s->w,
-                                                                               &check);
+        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
+                                                                                 s->w, &check);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
 
 /* ---------------------------------------------------------------- chunks, each thread with its own gradient */
+
+/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and
+ * those in double. Rows [at, at + n) of the chunk are the block. */
+static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t at, int64_t n)
+{
+    const rc_plan *p = &c->plan;
+    const rc_csr csr = csr_of(p);
+    double *total = c->total + chunk * p->gradient_length;
+    void *G = p->sum_rows ? s->G : offset(c->partials, chunk * p->gradient_length, p->k->real_size);
+    p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, G, p->ldw);
+    if (p->sum_rows && at / p->sum_rows != (at + n) / p->sum_rows) p->k->flush(G, 1, p->gradient_length, NULL, total);
+}
+
+static void join_sums(void *context, int buffer)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const chunk_sums *sums = &c->sums[buffer];
+    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += sums->grad_b[i];
+    if (!p->sparse) p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+}
 
 static void evaluate_chunk(void *context, int64_t chunk, int thread)
 {
@@ -153,37 +226,33 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
     double *values = c->chunk_values + chunk * p->M;
 
+    const int with_gradient = c->out->grad_W || c->out->grad_b;
+    const int buffer = with_gradient ? rc_joint_take(&c->joint) : 0;
+    chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
+
     poll_host(c, thread);
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
-    for (int64_t i = 0; i < p->MC; i++) s->grad_b[i] = 0;
+    for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
         block_scores(c, s, first, n, &ahead, s->S);
         block_losses(c, s, first, n, s->S, values);
-        if (c->out->grad_W || c->out->grad_b) {
+        if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
-            p->k->row_sums(s->S, p->ld, p->MC, padded, s->grad_b);
-            if (p->sparse) {
-                const rc_csr csr = csr_of(p);
-                p->k->touch_csr(&csr, s->row_ids, n, s->touched);
-                p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, s->G, p->ldw);
-            } else if (p->gradient_view == BY_ROWS)
-                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, s->G);
+            p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
+            if (p->sparse)
+                add_sparse_gradient(c, s, chunk, first - start, n);
+            else if (p->gradient_view == BY_ROWS)
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else
-                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, s->G);
+                p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, sums->G);
         }
         first += n;
     }
-    if (!c->out->grad_W && !c->out->grad_b) return;
-
-    rc_turnstile_wait(&c->turnstile, chunk);
-    for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += s->grad_b[i];
-    if (p->sparse)
-        p->k->flush_csr(s->G, p->D, p->ldw, s->touched, c->total);
-    else
-        p->k->flush(s->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
-    rc_turnstile_pass(&c->turnstile, chunk);
+    if (!sums) return;
+    if (p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
+    rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -218,7 +287,7 @@ static void shared_gradient(void *context, int64_t task, int thread)
     poll_host(c, thread);
     p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
     rc_ahead none = {S, S, 0};
-    p->k->gradient_rows(S, p->ld, n, c->shared_rows, c->super_n, &p->shape, &none, c->scratch[thread].G);
+    p->k->gradient_rows(S, p->ld, n, c->shared_rows, p->stored, c->super_n, &p->shape, &none, c->scratch[thread].G);
     p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
 }
 
@@ -237,6 +306,15 @@ static void evaluate_super_blocks(call *c)
 }
 
 /* ---------------------------------------------------------------- parameters in, gradient out */
+
+static void transpose_features(void *context, int64_t task, int thread)
+{
+    const call *c = context;
+    const rc_plan *p = &c->plan;
+    const int64_t first = task * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
+    (void)thread;
+    p->k->transpose_weights(c->W, p->MC, p->D, first, end, c->transposed, p->ldw);
+}
 
 /* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
  * W' = W / scale, b' = b - W' center. */
@@ -274,34 +352,64 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     if (!packed) return RC_OK;
     if (p->sparse) {
         memset(packed + p->D * p->ldw * (int64_t)size, 0, (size_t)p->k->lanes * size);
-        p->k->transpose_weights(c->W, p->MC, p->D, 0, p->D, packed, p->ldw);
+        c->transposed = packed;
+        rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, transpose_features, c);
     } else
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
     c->W = packed;
     return RC_OK;
 }
 
-static void finish_gradient(call *c, const double *scale)
+/* The gradient of features [first, first + n) of output i, from its sums: standardisation, scale, penalty, type */
+static void finish_features(const call *c, int64_t i, int64_t first, int64_t n, double *total)
+{
+    const rc_plan *p = &c->plan;
+    const rc_parameters *q = c->parameters;
+    const int64_t at = i * p->D + first;
+    for (int64_t d = 0; q->center && d < n; d++) total[d] -= c->total_b[i] * q->center[first + d];
+    for (int64_t d = 0; q->scale && d < n; d++) total[d] /= q->scale[first + d];
+    p->k->finish_gradient(total, offset(q->W, at, p->k->real_size), n, c->value_scale[i / p->C], q->penalty.l1,
+                          q->penalty.l2, offset(c->out->grad_W, at, p->k->real_size));
+}
+
+static void finish_sparse(void *context, int64_t task, int thread)
+{
+    const call *c = context;
+    const rc_plan *p = &c->plan;
+    const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
+    double total[FEATURE_RUN], *sums = c->scratch[thread].features;
+    for (int64_t d = 0; d < n * p->ldw; d++) sums[d] = 0;
+    for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
+        const int64_t at = chunk * p->gradient_length + first * p->ldw;
+        if (p->sum_rows)
+            for (int64_t d = 0; d < n * p->ldw; d++) sums[d] += c->total[at + d];
+        else
+            p->k->add(offset(c->partials, at, p->k->real_size), n * p->ldw, sums);
+    }
+    for (int64_t i = 0; i < p->MC; i++) {
+        for (int64_t d = 0; d < n; d++) total[d] = sums[d * p->ldw + i];
+        finish_features(c, i, first, n, total);
+    }
+}
+
+static void finish_gradient(call *c)
 {
     const rc_plan *p = &c->plan;
     const rc_parameters *q = c->parameters;
     const size_t size = p->k->real_size;
-    const int64_t row = p->sparse ? 1 : p->D, stride = p->sparse ? p->ldw : 1;
-    for (int64_t m = 0; m < p->M; m++)
-        for (int64_t k = 0; k < p->C; k++) {
-            const int64_t i = m * p->C + k;
-            double *total = c->total + i * row;
-            for (int64_t d = 0; q->center && d < p->D; d++) total[d * stride] -= c->total_b[i] * q->center[d];
-            for (int64_t d = 0; q->scale && d < p->D; d++) total[d * stride] /= q->scale[d];
-            if (c->out->grad_W)
-                p->k->finish_gradient(total, stride, offset(q->W, i * p->D, size), p->D, scale[m], q->penalty.l1,
-                                      q->penalty.l2, offset(c->out->grad_W, i * p->D, size));
-            if (c->out->grad_b && size == 4)
-                ((float *)c->out->grad_b)[i] = (float)(scale[m] * c->total_b[i]);
-            else if (c->out->grad_b)
-                ((double *)c->out->grad_b)[i] = scale[m] * c->total_b[i];
-        }
-    if (q->penalty.group != 0 && c->out->grad_W)
+    for (int64_t i = 0; c->out->grad_b && i < p->MC; i++) {
+        const double slope = c->value_scale[i / p->C] * c->total_b[i];
+        if (size == 4)
+            ((float *)c->out->grad_b)[i] = (float)slope;
+        else
+            ((double *)c->out->grad_b)[i] = slope;
+    }
+    if (!c->out->grad_W) return;
+    if (p->sparse)
+        rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, finish_sparse, c);
+    else
+        for (int64_t i = 0; i < p->MC; i++) finish_features(c, i, 0, p->D, c->total + i * p->D);
+    if (q->penalty.group != 0)
         for (int64_t m = 0; m < p->M; m++)
             p->k->group_gradient(offset(q->W, m * p->C * p->D, size), p->C, p->D, q->penalty.group,
                                  offset(c->out->grad_W, m * p->C * p->D, size));
@@ -333,15 +441,17 @@ static rc_status blame(const call *c, rc_error *error)
             end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
         }
         for (int64_t j = first; j < end; j++) {
-            const char *at = (const char *)X->data + (c->plan.sparse ? j * rc_item_size(X->dtype)
-                                                                     : row * X->row_stride + j * X->column_stride);
+            const char *at = (const char *)X->data +
+                             (c->plan.sparse ? j * rc_item_size(X->dtype) : row * X->row_stride + j * X->column_stride);
             k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
             if (isfinite(x)) continue;
             fail(error, RC_ERROR_NOT_FINITE, "X", "must be finite");
             const int wide = X->index_dtype == RC_INT64;
             if (error) {
                 error->row = row;
-                error->column = !c->plan.sparse ? j : wide ? ((const int64_t *)X->indices)[j] : ((const int32_t *)X->indices)[j];
+                error->column = !c->plan.sparse ? j
+                                : wide          ? ((const int64_t *)X->indices)[j]
+                                                : ((const int32_t *)X->indices)[j];
                 error->value = x;
             }
             return RC_ERROR_NOT_FINITE;
@@ -387,6 +497,23 @@ static rc_status check_call(const rc_problem *problem, const rc_rows *rows, cons
 
 /* ---------------------------------------------------------------- the call as a whole */
 
+enum { CLEAR_BYTES = 1 << 20 };
+
+static void clear_piece(void *context, int64_t task, int thread)
+{
+    const call *c = context;
+    const size_t first = (size_t)task * CLEAR_BYTES, left = c->clear.bytes - first;
+    (void)thread;
+    memset(c->clear.start + first, 0, left < CLEAR_BYTES ? left : CLEAR_BYTES);
+}
+
+static void clear_memory(call *c, void *memory, size_t bytes)
+{
+    c->clear.start = memory;
+    c->clear.bytes = bytes;
+    rc_parallel_for((int64_t)((bytes + CLEAR_BYTES - 1) / CLEAR_BYTES), c->n_threads, clear_piece, c);
+}
+
 /* Allocates and prepares everything; *memory is to be freed whatever the status. */
 static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, const rc_parameters *q,
                        const rc_control *control, int with_gradient)
@@ -405,27 +532,37 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     const int fold = q->center || q->scale;
     const int packs = p->sparse || p->scores_view == BY_ROWS;
     const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
-    const int64_t total_length = !with_gradient ? 0 : p->sparse ? p->D * p->ldw : p->MC * p->D;
+    const size_t total_bytes = !with_gradient             ? 0
+                               : p->sparse && p->sum_rows ? (size_t)(p->n_chunks * p->gradient_length) * sizeof(double)
+                               : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
+                                                          : (size_t)(p->MC * p->D) * sizeof(double);
     const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
+    c->n_buffers = with_gradient && !p->shared_gradient ? 2 * c->n_threads : 0;
+    const size_t sums_bytes = p->sparse ? 0 : (size_t)p->gradient_length * size;
     rc_scratch probe;
     const size_t pieces[] = {
         (size_t)c->n_threads * sizeof(rc_scratch),
         fold ? (size_t)(p->MC * p->D) * size : 0,
         (size_t)p->MC * size,
         packs ? (size_t)packed_length * size : 0,
-        (size_t)total_length * sizeof(double),
+        total_bytes,
         (size_t)p->MC * sizeof(double),
         (size_t)(n_values * p->M) * sizeof(double),
         p->shared_gradient ? (size_t)(p->super_block + 2 * p->k->row_tile) * sizeof(void *) : 0,
-        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size : 0,
+        p->shared_gradient && p->row_source >= PACKED ? (size_t)((p->super_block + p->k->row_tile) * p->row_ld) * size
+                                                      : 0,
         p->shared_gradient ? (size_t)(p->MC * p->ld) * size : 0,
         (size_t)c->n_threads * rc_layout_scratch(p, NULL, &probe),
+        rc_joint_bytes(c->n_buffers),
+        (size_t)c->n_buffers * sizeof(chunk_sums),
+        (size_t)c->n_buffers * sums_bytes,
+        (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
     size_t bytes = 64;
     for (int i = 0; i < N_PIECES; i++) bytes += (pieces[i] + 127) / 64 * 64;
-    c->memory = allocate(bytes);
+    c->memory = take_memory(control->workspace, bytes, &c->memory_kept);
     if (!c->memory) return RC_ERROR_MEMORY;
     char *next = c->memory;
     for (int i = 0; i < N_PIECES; i++) {
@@ -434,19 +571,28 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     }
     c->scratch = (rc_scratch *)(void *)at[0];
     c->total = (double *)(void *)at[4];
+    c->partials = at[4];
     c->total_b = (double *)(void *)at[5];
     c->chunk_values = (double *)(void *)at[6];
     c->shared_rows = (const void **)(void *)at[7];
     c->shared_packed = at[8];
     c->shared_S = at[9];
-    if (with_gradient) memset(c->total, 0, pieces[4]);
+    if (with_gradient) clear_memory(c, c->total, pieces[4]);
     memset(c->total_b, 0, pieces[5]);
     memset(c->chunk_values, 0, pieces[6]);
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (with_gradient) memset(s->G, 0, (size_t)p->gradient_length * size);
-        if (p->sparse) memset(s->touched, 0, (size_t)(p->D >> SPARSE_GROUP_BITS) + 1);
+        if (p->shared_gradient || p->sum_rows) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+    }
+    if (c->n_buffers) {
+        rc_joint_init(&c->joint, c->n_buffers, at[11]);
+        c->sums = (chunk_sums *)(void *)at[12];
+        if (sums_bytes) clear_memory(c, at[13], (size_t)c->n_buffers * sums_bytes);
+        for (int i = 0; i < c->n_buffers; i++) {
+            c->sums[i].G = offset(at[13], i, sums_bytes);
+            c->sums[i].grad_b = (double *)(void *)at[14] + i * p->MC;
+        }
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);
@@ -508,15 +654,16 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
         if (r->l1 != 0 || r->l2 != 0 || r->group != 0) {
             double penalty;
             for (int64_t m = 0; m < p->M; m++) {
-                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C, p->D, r,
-                                 &penalty);
+                rc_penalty_value(parameters->real, offset(parameters->W, m * p->C * p->D, p->k->real_size), 1, p->C,
+                                 p->D, r, &penalty);
                 out->value[m] += penalty;
             }
         }
     }
-    if (status == RC_OK && with_gradient) finish_gradient(&c, scale);
+    c.value_scale = scale;
+    if (status == RC_OK && with_gradient) finish_gradient(&c);
     free(scale);
-    free(c.memory);
+    give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }
 
@@ -543,7 +690,8 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
             return;
         }
         if (out->scores)
-            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride, out->scores_stride);
+            p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride,
+                               out->scores_stride);
         for (int64_t m = 0; m < p->M; m++) {
             void *S = offset(s->S, m * p->C * p->ld, size);
             if (out->labels)
@@ -577,6 +725,6 @@ rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_pa
         else if (rc_flag_raised(&c.not_finite))
             status = blame(&c, error);
     }
-    free(c.memory);
+    give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }

@@ -2,9 +2,9 @@
  * The table of kernels: one per real type and CPU level, chosen when the library is loaded.
  *
  * Kernels allocate nothing, hold no state, know no threads and trust their input.  `void *` stands for the real type of
- * the table.  A block of scores S is class-major: S[c*ld + r] is class c of row r, so that a loss works on LANES rows at
- * a time and needs no horizontal operation.  Rows from n to the next multiple of `lanes` hold finite numbers and have
- * weight 0.
+ * the table.  A block of scores S is class-major: S[c*ld + r] is class c of row r, so that a loss works on LANES rows
+ * at a time and needs no horizontal operation.  Rows from n to the next multiple of `lanes` hold finite numbers and
+ * have weight 0.
  *
  * A block of X comes in one of two views:
  *   rows     x[r] points to a row of D consecutive reals (D >= lanes);
@@ -42,8 +42,6 @@ typedef struct {
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 
-#define SPARSE_GROUP_BITS 5 /* columns whose gradient is summed together: 2^5 */
-
 typedef struct {
     const void *data;
     const void *indices;
@@ -66,7 +64,7 @@ typedef struct {
 typedef struct {
     const char *level;
     int lanes;
-    int row_tile;          /* readable rows: x[] must be padded to a multiple */
+    int row_tile; /* readable rows: x[] must be padded to a multiple */
     size_t real_size;
 
     /* --- dense: packing. src[r] is the start of a row in the storage type */
@@ -81,23 +79,26 @@ typedef struct {
     void (*load_vector)(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst);
 
     /* --- dense: products */
-    /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed */
-    void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, int64_t n,
+    /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed. x as reals, or as stored: FLOAT16, UINT8,
+     * INT8 */
+    void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, rc_dtype stored, int64_t n,
                         const rc_row_shape *shape, rc_ahead *ahead, void *S, int64_t ld);
     /* S[c][r] = b[c] + sum_d W[c][d] x[d][r] with lanes along the rows */
     void (*scores_columns)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
                            rc_ahead *ahead, void *S, int64_t ld);
     /* the same from rows, transposed a piece at a time into TRANSPOSED_FEATURES * TRANSPOSED_LD reals */
-    void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
-                              rc_ahead *ahead, void *piece, void *S, int64_t ld);
+    void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x,
+                              int64_t n_padded, rc_ahead *ahead, void *piece, void *S, int64_t ld);
     /* G[c] += sum_r S[c][r] x[r], G packed */
-    void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, int64_t n,
+    void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, rc_dtype stored, int64_t n,
                           const rc_row_shape *shape, rc_ahead *ahead, void *G);
     /* G[c][d] += sum_r S[c][r] x[d][r] */
     void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
                              rc_ahead *ahead, void *G);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
+    /* total += G */
+    void (*add)(const void *G, int64_t n, double *total);
 
     /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
     double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
@@ -119,12 +120,10 @@ typedef struct {
                        int64_t C, void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
                          void *Gt, int64_t ldw);
-    void (*touch_csr)(const rc_csr *x, const int64_t *rows, int64_t n, uint8_t *touched);
-    void (*flush_csr)(void *Gt, int64_t D, int64_t ldw, uint8_t *touched, double *total);
 
     /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
-    void (*finish_gradient)(const double *total, int64_t stride, const void *W, int64_t n, double scale, double l1,
-                            double l2, void *out);
+    void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2,
+                            void *out);
     double (*penalty_value)(const void *W, int64_t n, double l1, double l2);
     void (*penalty_gradient)(const void *W, int64_t n, double l1, double l2, void *out);
     void (*penalty_prox)(const void *W, int64_t n, double threshold, double shrink, void *out);

@@ -22,8 +22,8 @@
 
 #define CLASS_RUN 32 /* a float32 sum over the classes starts anew after so many: its error grows with their number */
 
-/* Makes the block loss `name` from name##_rows, which handles one vector of rows: s[c*ld] are their scores of class c, and
- * it returns the unweighted losses, having replaced the scores by weight * derivative. */
+/* Makes the block loss `name` from name##_rows, which handles one vector of rows: s[c*ld] are their scores of class c,
+ * and it returns the unweighted losses, having replaced the scores by weight * derivative. */
 #define DEFINE_LOSS(name)                                                                                              \
     static double name(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w, double *check)  \
     {                                                                                                                  \
@@ -60,8 +60,7 @@ ROWS(cross_entropy)
         rest += run;
     }
     const vreal factor = weight / (rest + own_exp);
-    for (int64_t c = 0; c < C; c++)
-        v_store(s + c * ld, factor * v_select(label == (real)c, -rest, v_load(s + c * ld)));
+    for (int64_t c = 0; c < C; c++) v_store(s + c * ld, factor * v_select(label == (real)c, -rest, v_load(s + c * ld)));
     const vreal loss = v_log1p_nonnegative(rest + (own_exp - REAL_C(1.0))) + (largest - own);
     return v_widen(loss);
 }
@@ -150,7 +149,7 @@ ROWS(binary_cross_entropy)
     const vreal score = v_load(s);
     *zero_if_finite += score * REAL_C(0.0);
     const vreal sign = 2 * label - REAL_C(1.0), z = sign * score;
-    const vreal e = v_exp_nonpositive(v_min(z, -z)); /* exp(-|z|) */
+    const vreal e = v_exp_nonpositive(v_min(z, -z));                         /* exp(-|z|) */
     const vreal p = v_select(z > v_set(0), e, v_set(1)) / (e + REAL_C(1.0)); /* 1 - P(y) */
     v_store(s, -sign * weight * p);
     return v_widen(v_log1p_nonnegative(e) + v_max(-z, v_set(0)));

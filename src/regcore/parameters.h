@@ -13,17 +13,16 @@
 
 RC_INLINE real sign_of(real w) { return (real)((w > 0) - (w < 0)); }
 
-/* out = scale * total + 2 l2 W + l1 sign(W), total with a stride in elements */
-static void finish_gradient(const double *total, int64_t stride, const void *W, int64_t n, double scale, double l1,
-                            double l2, void *out)
+/* out = scale * total + 2 l2 W + l1 sign(W) */
+static void finish_gradient(const double *total, const void *W, int64_t n, double scale, double l1, double l2,
+                            void *out)
 {
     const real *w = W;
     real *o = out;
     if (l1 == 0 && l2 == 0)
-        for (int64_t i = 0; i < n; i++) o[i] = (real)(scale * total[i * stride]);
+        for (int64_t i = 0; i < n; i++) o[i] = (real)(scale * total[i]);
     else
-        for (int64_t i = 0; i < n; i++)
-            o[i] = (real)(scale * total[i * stride] + 2 * l2 * w[i] + l1 * sign_of(w[i]));
+        for (int64_t i = 0; i < n; i++) o[i] = (real)(scale * total[i] + 2 * l2 * w[i] + l1 * sign_of(w[i]));
 }
 
 static double penalty_value(const void *W, int64_t n, double l1, double l2)

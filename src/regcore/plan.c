@@ -3,15 +3,19 @@
 #include <string.h>
 
 enum {
-    BLOCK_BYTES = 128 << 10,        /* of X in a block: it must stay in L2 between its two uses */
-    MANY_CLASSES = 64,              /* from here on blocks are larger, so that W and G are read less often, and packed */
+    BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
+    MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
-    PARTIAL_BYTES = 4 << 20,        /* a thread's own gradient; beyond that one is shared */
-    SUPER_BLOCK_BYTES = 6 << 20,    /* of scores */
-    LARGEST_CHUNK = 4096,           /* float32 sums start anew after so many rows: their error does not grow with N */
+    SPARSE_SCORE_BYTES = 1 << 20,
+    MOST_SPARSE_ROWS = 2048,
+    PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
+    SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
+    LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
-    WORK_PER_THREAD = 1 << 20       /* multiply-adds that repay waking a thread */
+    SPARSE_CHUNKS = 8,
+    SPARSE_SUM_ROWS = 16384,  /* the same bound as LARGEST_CHUNK, for the columns that every row has */
+    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -26,17 +30,19 @@ static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->
 /*
  * X is read in place if its numbers are of the compute type and its rows (or columns) contiguous.  Rows are packed all
  * the same where they are read often enough to repay a copy to aligned memory: NumPy's arrays start 16 bytes into a
- * cache line, so that each of their vectors lies across two, and strides that are multiples of 4096 bytes let the rows of
- * a block evict each other from L1.
+ * cache line, so that each of their vectors lies across two, and strides that are multiples of 4096 bytes let the rows
+ * of a block evict each other from L1.
  */
 static void choose_views(rc_plan *plan, rc_dtype real)
 {
     const rc_matrix *X = &plan->problem->X;
     const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
     const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
-    const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0;
-    const int direct_columns = native && !plan->rows.index && X->row_stride * plan->rows.step == size &&
-                               X->column_stride % size == 0;
+    const int native_rows = native && X->column_stride == size && X->row_stride % size == 0;
+    const int loadable = X->dtype == RC_FLOAT16 || X->dtype == RC_UINT8 || X->dtype == RC_INT8;
+    const int direct_rows = native_rows || (loadable && X->column_stride == rc_item_size(X->dtype));
+    const int direct_columns =
+        native && !plan->rows.index && X->row_stride * plan->rows.step == size && X->column_stride % size == 0;
     const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
                          X->row_stride * plan->rows.step != rc_item_size(X->dtype);
 
@@ -50,7 +56,7 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     } else if (row_like) {
         plan->scores_view = BY_TRANSPOSED_ROWS;
         plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && !collides && plan->MC < MANY_CLASSES ? DIRECT : PACKED;
+        plan->row_source = native_rows && !collides && plan->MC < MANY_CLASSES ? DIRECT : PACKED;
     } else {
         plan->scores_view = BY_COLUMNS;
         plan->gradient_view = BY_ROWS;
@@ -74,27 +80,45 @@ static void share_gradient(rc_plan *plan)
     plan->gradient_length = plan->task_classes * plan->shape.packed;
 }
 
-/* Guided: a chunk is 1/16 of what is left, within bounds; a pure function of n. */
-static int64_t chunk_rows(int64_t left)
+/*
+ * Dense chunks are guided: each is 1/16 of what is left, within bounds.  CSR chunks are equal and few, since each has a
+ * gradient of its own that is summed at the end.
+ */
+static int64_t dense_chunk(int64_t left)
 {
     return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
 }
 
-/* Chunks of the largest size stand first; how many there are has a closed form, the rest are few. */
-static int64_t walk_chunks(int64_t n, int64_t *chunk)
+static int64_t sparse_chunk(const rc_plan *plan)
 {
+    const rc_matrix *X = &plan->problem->X;
+    const int64_t chunks = clamp(2 * X->nnz / X->n_columns, 2, SPARSE_CHUNKS);
+    const int64_t rows = round_up((plan->rows.n + chunks - 1) / chunks, 64);
+    return rows > SMALLEST_CHUNK ? rows : SMALLEST_CHUNK;
+}
+
+/* The start of a chunk; *chunk is lowered to the number of chunks if there are fewer. */
+static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
+{
+    const int64_t n = plan->rows.n;
+    if (plan->sparse) {
+        const int64_t rows = sparse_chunk(plan), n_chunks = (n + rows - 1) / rows;
+        if (*chunk > n_chunks) *chunk = n_chunks;
+        return *chunk * rows < n ? *chunk * rows : n;
+    }
+    /* chunks of the largest size stand first and are counted at once, the rest are few */
     const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
     int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
     while (i < *chunk && start < n) {
-        const int64_t rows = chunk_rows(n - start);
-        start += rows < n - start ? rows : n - start;
+        start += dense_chunk(n - start);
+        start = start < n ? start : n;
         i++;
     }
     *chunk = i;
     return start;
 }
 
-int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan->rows.n, &chunk); }
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan, &chunk); }
 
 void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
 {
@@ -115,9 +139,11 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     if (plan->sparse) {
         plan->ldw = plan->k->csr_row_length(plan->MC);
         plan->gradient_length = plan->D * plan->ldw + lanes;
-        plan->block = clamp(BLOCK_BYTES / (size * plan->MC), lanes, MOST_BLOCK_ROWS) / lanes * lanes;
+        /* large blocks: the weights are read for many rows before the gradient displaces them */
+        plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
     } else {
         choose_views(plan, real);
+        plan->stored = plan->row_source == DIRECT ? problem->X.dtype : real;
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
@@ -133,9 +159,10 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
+    if (plan->sparse) plan->sum_rows = real == RC_FLOAT32 && sparse_chunk(plan) > SPARSE_SUM_ROWS ? SPARSE_SUM_ROWS : 0;
     plan->prefetch_step = CACHE_LINE;
     plan->n_chunks = INT64_MAX;
-    walk_chunks(rows->n, &plan->n_chunks);
+    walk_chunks(plan, &plan->n_chunks);
 }
 
 static void *carve(char *memory, size_t *used, int64_t n, size_t size)
@@ -155,15 +182,16 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->row_ids = carve(memory, &used, plan->sparse ? rows : 0, sizeof *s->row_ids);
     s->x_columns = carve(memory, &used, plan->column_source ? plan->D + plan->k->row_tile : 0, sizeof *s->x_columns);
     s->packed_rows = carve(memory, &used, plan->row_source >= PACKED ? rows * plan->row_ld : 0, size);
-    s->piece = carve(memory, &used, plan->scores_view == BY_TRANSPOSED_ROWS ? TRANSPOSED_FEATURES * TRANSPOSED_LD : 0, size);
+    s->piece =
+        carve(memory, &used, plan->scores_view == BY_TRANSPOSED_ROWS ? TRANSPOSED_FEATURES * TRANSPOSED_LD : 0, size);
     s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
     s->y = carve(memory, &used, rows, size);
     s->w = carve(memory, &used, rows, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
-    s->touched = carve(memory, &used, plan->sparse ? (plan->D >> SPARSE_GROUP_BITS) + 1 : 0, 1);
-    s->G = carve(memory, &used, plan->gradient_length, size);
-    s->grad_b = carve(memory, &used, plan->MC, sizeof(double));
+    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
+    /* chunks have gradients of their own; a thread needs one beside them to share, or to sum float32 in parts */
+    s->G = carve(memory, &used, plan->shared_gradient || plan->sum_rows ? plan->gradient_length : 0, size);
     return used;
 }
 
@@ -178,14 +206,16 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
         for (int64_t r = 0; r < n; r++) s->row_ids[at + r] = rc_row_at(&plan->rows, first + r);
         return;
     }
-    for (int64_t r = 0; r < n; r++) sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
+    for (int64_t r = 0; r < n; r++)
+        sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
 
     if (plan->column_source) {
         /* a direct column must be readable to the end of its last vector */
         const int direct = plan->column_source == DIRECT && n % plan->k->lanes == 0;
         const char *columns = direct ? sources[0] : s->packed_columns;
         const int64_t stride = direct ? X->column_stride : plan->column_ld * size;
-        if (!direct) plan->k->pack_columns(sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
+        if (!direct)
+            plan->k->pack_columns(sources, X->dtype, X->column_stride, n, plan->D, s->packed_columns, plan->column_ld);
         for (int64_t d = 0; d < plan->D; d++) s->x_columns[d] = columns + d * stride;
         for (int64_t d = plan->D; d < plan->D + plan->k->row_tile; d++) s->x_columns[d] = s->x_columns[plan->D - 1];
     }
@@ -204,7 +234,8 @@ int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const rc_matrix *X = &plan->problem->X;
     const double rows = (double)plan->rows.n;
-    const double numbers = plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
+    const double numbers =
+        plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
     const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;

@@ -20,18 +20,20 @@ typedef struct {
 
     rc_view scores_view, gradient_view;
     rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
+    rc_dtype stored;                     /* of the rows that the products read */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
     int64_t ldw;                         /* CSR: row length of Wt and Gt */
 
-    int64_t block, ld;                   /* most rows in a block; the leading dimension of its scores */
-    int64_t load;                        /* rows loaded at a time: packed rows are scored while they are in L1 */
-    int64_t column_ld, row_ld;           /* leading dimensions of packed views */
+    int64_t block, ld;         /* most rows in a block; the leading dimension of its scores */
+    int64_t load;              /* rows loaded at a time: packed rows are scored while they are in L1 */
+    int64_t column_ld, row_ld; /* leading dimensions of packed views */
     int64_t n_chunks;
-    ptrdiff_t prefetch_step;             /* bytes of the next block for each inner iteration on this one */
-    int shared_gradient;                 /* one gradient for all threads, a super-block of rows at a time */
+    int64_t sum_rows;        /* CSR: rows whose float32 gradients are summed before they go to double */
+    ptrdiff_t prefetch_step; /* bytes of the next block for each inner iteration on this one */
+    int shared_gradient;     /* one gradient for all threads, a super-block of rows at a time */
     int64_t super_block, task_classes;
 
-    int64_t gradient_length;             /* reals in a thread's G */
+    int64_t gradient_length; /* reals in a thread's G */
 } rc_plan;
 
 /* A thread's buffers, carved out of one allocation */
@@ -41,9 +43,10 @@ typedef struct {
     int64_t *row_ids;
     void *packed_rows, *packed_columns, *piece;
     void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
-    uint8_t *touched;
-    double *grad_b;
+    double *features;           /* CSR: sums of FEATURE_RUN features */
 } rc_scratch;
+
+enum { FEATURE_RUN = 64 }; /* features of a CSR problem that are transposed together */
 
 void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient);
 

@@ -163,7 +163,8 @@ RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 
 /* Lane i of the result is the sum over the lanes of a[i]: LANES - 1 pairs in all. Destroys a. */
 #define SUM_STAGE(k, pairs)                                                                                            \
-    RC_UNROLL for (int i = 0; i < (pairs); i++) a[i] = LOW_##k(a[2 * i], a[2 * i + 1]) + HIGH_##k(a[2 * i], a[2 * i + 1])
+    RC_UNROLL for (int i = 0; i < (pairs); i++) a[i] =                                                                 \
+        LOW_##k(a[2 * i], a[2 * i + 1]) + HIGH_##k(a[2 * i], a[2 * i + 1])
 
 RC_INLINE vreal v_sums(vreal *a)
 {

@@ -16,9 +16,10 @@ typedef struct {
     const rc_problem *problem;
     const rc_kernels *k; /* float64 */
     int64_t D;
-    double *scratch;     /* a thread: BLOCK rows of D, then shift, sum and square */
+    double *scratch; /* a buffer: shift, sum, square (D), BLOCK rows of D, and the weight */
+    int64_t stride;
     double weight, *mean, *square;
-    rc_turnstile turnstile;
+    rc_joint joint;
     rc_flag not_finite;
 } statistics;
 
@@ -36,7 +37,8 @@ static int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
 }
 
 /* Sums over rows [first, end) of the CSR matrix, shift 0 */
-static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square, double *weight)
+static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square,
+                        double *weight)
 {
     const rc_matrix *X = &s->problem->X;
     for (int64_t i = first; i < end; i++) {
@@ -72,31 +74,38 @@ static void dense_sums(statistics *s, int64_t first, int64_t end, double *x, dou
     }
 }
 
-static void chunk_statistics(void *context, int64_t chunk, int thread)
+static void join_chunk(void *context, int buffer)
 {
     statistics *s = context;
-    const int64_t D = s->D, first = chunk * CHUNK;
-    const int64_t end = first + CHUNK < s->problem->X.n_rows ? first + CHUNK : s->problem->X.n_rows;
-    double *x = s->scratch + (int64_t)thread * (BLOCK + 3) * D, *shift = x + BLOCK * D, *sum = shift + D, *square = sum + D;
-    double weight = 0, check = 0;
-    memset(shift, 0, (size_t)(3 * D) * sizeof *x);
-    if (s->problem->X.indices)
-        sparse_sums(s, first, end, x, sum, square, &weight);
-    else
-        dense_sums(s, first, end, x, shift, sum, square, &weight);
-    for (int64_t d = 0; d < D; d++) check += square[d] * 0.0;
-    if (check != 0) rc_flag_raise(&s->not_finite);
-
-    rc_turnstile_wait(&s->turnstile, chunk);
-    const double total = s->weight + weight;
-    for (int64_t d = 0; d < D && weight > 0; d++) {
+    const double *shift = s->scratch + buffer * s->stride, *sum = shift + s->D, *square = sum + s->D;
+    const double weight = shift[s->stride - 1], total = s->weight + weight;
+    for (int64_t d = 0; d < s->D && weight > 0; d++) {
         const double mean = shift[d] + sum[d] / weight, spread = square[d] - sum[d] * (sum[d] / weight);
         const double gap = mean - s->mean[d];
         s->mean[d] += gap * (weight / total);
         s->square[d] += (spread > 0 ? spread : 0) + gap * gap * (s->weight * weight / total);
     }
     s->weight = total;
-    rc_turnstile_pass(&s->turnstile, chunk);
+}
+
+static void chunk_statistics(void *context, int64_t chunk, int thread)
+{
+    statistics *s = context;
+    const int64_t D = s->D, first = chunk * CHUNK;
+    const int64_t end = first + CHUNK < s->problem->X.n_rows ? first + CHUNK : s->problem->X.n_rows;
+    const int buffer = rc_joint_take(&s->joint);
+    double *shift = s->scratch + buffer * s->stride, *sum = shift + D, *square = sum + D, *x = square + D;
+    double *weight = shift + s->stride - 1, check = 0;
+    (void)thread;
+    memset(shift, 0, (size_t)(3 * D) * sizeof *x);
+    *weight = 0;
+    if (s->problem->X.indices)
+        sparse_sums(s, first, end, x, sum, square, weight);
+    else
+        dense_sums(s, first, end, x, shift, sum, square, weight);
+    for (int64_t d = 0; d < D; d++) check += square[d] * 0.0;
+    if (check != 0) rc_flag_raise(&s->not_finite);
+    rc_joint_leave(&s->joint, chunk, buffer, join_chunk, s);
 }
 
 rc_status rc_column_statistics(const rc_problem *problem, const rc_control *control, double *mean, double *scale,
@@ -105,11 +114,14 @@ rc_status rc_column_statistics(const rc_problem *problem, const rc_control *cont
     const int64_t D = problem->X.n_columns, n_chunks = (problem->X.n_rows + CHUNK - 1) / CHUNK;
     int n_threads = control->n_threads > 0 ? control->n_threads : rc_default_threads();
     if (n_threads > n_chunks) n_threads = (int)n_chunks;
-    statistics s = {.problem = problem, .k = rc_kernels_for(RC_FLOAT64), .D = D};
-    s.scratch = malloc(((size_t)n_threads * (BLOCK + 3) + 2) * (size_t)D * sizeof(double));
+    statistics s = {.problem = problem, .k = rc_kernels_for(RC_FLOAT64), .D = D, .stride = (BLOCK + 3) * D + 1};
+    const int n_buffers = 2 * n_threads;
+    const size_t numbers = (size_t)(n_buffers * s.stride + 2 * D);
+    s.scratch = malloc(numbers * sizeof(double) + rc_joint_bytes(n_buffers));
     if (!s.scratch) return RC_ERROR_MEMORY;
-    s.mean = s.scratch + (int64_t)n_threads * (BLOCK + 3) * D;
+    s.mean = s.scratch + n_buffers * s.stride;
     s.square = s.mean + D;
+    rc_joint_init(&s.joint, n_buffers, s.scratch + numbers);
     memset(s.mean, 0, (size_t)(2 * D) * sizeof(double));
     rc_parallel_for(n_chunks, n_threads, chunk_statistics, &s);
     rc_status status = RC_OK;

@@ -118,25 +118,72 @@ int rc_default_threads(void)
 #endif
 }
 
-/* ---------------------------------------------------------------- turns and flags */
+/* ---------------------------------------------------------------- joints and flags */
 
-void rc_turnstile_wait(rc_turnstile *turnstile, int64_t task)
+static void pause_a_little(int *spins)
 {
-    /* Mostly no wait at all: tasks are of a size. After a while the core is given away, to whoever is ahead of us. */
-    for (int spins = 0; atomic_load_explicit(&turnstile->next, memory_order_acquire) != task; spins++) {
-#if HAVE_POSIX
-        if (spins > 1000) sched_yield();
-#endif
 #if defined(__x86_64__) && defined(__GNUC__)
-        __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #endif
+#if HAVE_POSIX
+    if (++*spins > 1000) sched_yield(); /* whoever holds what we want may be off its core */
+#else
+    ++*spins;
+#endif
+}
+
+/* The lock is held for a few instructions only, never while a result is joined. */
+static void lock(rc_joint *joint)
+{
+    int spins = 0;
+    while (atomic_flag_test_and_set_explicit(&joint->lock, memory_order_acquire)) pause_a_little(&spins);
+}
+static void unlock(rc_joint *joint) { atomic_flag_clear_explicit(&joint->lock, memory_order_release); }
+
+size_t rc_joint_bytes(int n_buffers) { return 2 * (size_t)n_buffers * sizeof(int); }
+
+void rc_joint_init(rc_joint *joint, int n_buffers, void *memory)
+{
+    *joint = (rc_joint){.n_buffers = n_buffers, .n_free = n_buffers, .free = memory, .left = (int *)memory + n_buffers};
+    atomic_flag_clear(&joint->lock);
+    for (int i = 0; i < n_buffers; i++) {
+        joint->free[i] = n_buffers - 1 - i;
+        joint->left[i] = -1;
     }
 }
 
-void rc_turnstile_pass(rc_turnstile *turnstile, int64_t task)
+int rc_joint_take(rc_joint *joint)
 {
-    atomic_store_explicit(&turnstile->next, task + 1, memory_order_release);
+    int spins = 0;
+    for (;;) {
+        lock(joint);
+        const int buffer = joint->n_free ? joint->free[--joint->n_free] : -1;
+        unlock(joint);
+        if (buffer >= 0) return buffer;
+        pause_a_little(&spins);
+    }
+}
+
+void rc_joint_leave(rc_joint *joint, int64_t task, int buffer, void (*join)(void *context, int buffer), void *context)
+{
+    lock(joint);
+    joint->left[task % joint->n_buffers] = buffer;
+    if (!joint->joining) {
+        joint->joining = 1;
+        for (int *left; *(left = &joint->left[joint->next % joint->n_buffers]) >= 0; joint->next++) {
+            const int ready = *left;
+            *left = -1;
+            unlock(joint);
+            join(context, ready);
+            lock(joint);
+            joint->free[joint->n_free++] = ready;
+        }
+        joint->joining = 0;
+    }
+    unlock(joint);
 }
 
 void rc_flag_raise(rc_flag *flag) { atomic_store_explicit(&flag->raised, 1, memory_order_relaxed); }
 int rc_flag_raised(rc_flag *flag) { return atomic_load_explicit(&flag->raised, memory_order_relaxed); }
+int rc_flag_claim(rc_flag *flag) { return !atomic_exchange_explicit(&flag->raised, 1, memory_order_acquire); }
+void rc_flag_lower(rc_flag *flag) { atomic_store_explicit(&flag->raised, 0, memory_order_release); }

@@ -6,8 +6,9 @@
  * N samples, D features, C classes.  X is (N, D), W is (C, D), b is (C,); C = 1 means the binary form.  A stack holds M
  * models: W is (M, C, D), b is (M, C), and each model may have sample weights of its own.
  *
- * Every function returns a status; unless it is RC_OK, outputs of rc_evaluate are untouched and those of rc_predict void.  The same call gives
- * the same bits with any number of threads.  The functions hold no state: any number of host threads may call them.
+ * Every function returns a status; unless it is RC_OK, outputs of rc_evaluate are untouched and those of rc_predict
+ * void.  The same call gives the same bits with any number of threads.  The functions hold no state: any number of host
+ * threads may call them.
  */
 #ifndef REGCORE_H
 #define REGCORE_H
@@ -23,11 +24,11 @@ extern "C" {
 
 typedef enum {
     RC_OK = 0,
-    RC_ERROR_ARGUMENT,    /* rc_error.argument breaks a rule */
-    RC_ERROR_NOT_FINITE,  /* a NaN or an infinity in rc_error.argument at (row, column) */
-    RC_ERROR_OVERFLOW,    /* finite inputs, but a score beyond the compute type */
+    RC_ERROR_ARGUMENT,   /* rc_error.argument breaks a rule */
+    RC_ERROR_NOT_FINITE, /* a NaN or an infinity in rc_error.argument at (row, column) */
+    RC_ERROR_OVERFLOW,   /* finite inputs, but a score beyond the compute type */
     RC_ERROR_MEMORY,
-    RC_INTERRUPTED        /* rc_control.poll asked to stop */
+    RC_INTERRUPTED /* rc_control.poll asked to stop */
 } rc_status;
 
 typedef enum {
@@ -79,12 +80,12 @@ typedef struct {
 
 typedef struct {
     rc_matrix X;
-    rc_vector y;           /* integers in [0, max(n_classes, 2)); NULL: scores only */
-    rc_vector weights;     /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
+    rc_vector y;                  /* integers in [0, max(n_classes, 2)); NULL: scores only */
+    rc_vector weights;            /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
     int64_t weights_model_stride; /* bytes between the weights of two models; 0: shared */
     rc_loss loss;
-    int64_t n_classes;     /* rows of W; 1: binary form */
-    int64_t n_models;      /* M; 1 unless a stack */
+    int64_t n_classes; /* rows of W; 1: binary form */
+    int64_t n_models;  /* M; 1 unless a stack */
 } rc_problem;
 
 /* The rows of an evaluation: n of them, start + i*step, or index[i]. */
@@ -93,36 +94,43 @@ typedef struct {
     int64_t start, step, n;
 } rc_rows;
 
+/* Memory kept from one call to the next, so that the pages of a large one are not made anew each time. Two calls at
+ * once are safe: the second one allocates its own. */
+typedef struct rc_workspace rc_workspace;
+rc_workspace *rc_workspace_new(void); /* NULL: no memory */
+void rc_workspace_free(rc_workspace *workspace);
+
 typedef struct {
-    int n_threads;             /* at most; the work decides whether they are woken */
-    int (*poll)(void *);       /* called now and then by the calling thread; non-zero: stop. NULL: never */
+    int n_threads;       /* at most; the work decides whether they are woken */
+    int (*poll)(void *); /* called now and then by the calling thread; non-zero: stop. NULL: never */
     void *poll_context;
+    rc_workspace *workspace; /* NULL: none is kept */
 } rc_control;
 
 /* Parameters, all C-contiguous and of the compute type `real` (RC_FLOAT32 or RC_FLOAT64). */
 typedef struct {
     rc_dtype real;
-    const void *W;       /* (M, C, D) */
-    const void *b;       /* (M, C) or NULL: no intercept */
+    const void *W;                /* (M, C, D) */
+    const void *b;                /* (M, C) or NULL: no intercept */
     const double *center, *scale; /* (D,): features are (x - center) / scale; NULL: as they are */
-    rc_penalty penalty;  /* added to value and gradient */
-    const double *weight_sums; /* (M,): sum of the weights over the rows; NULL: computed */
+    rc_penalty penalty;           /* added to value and gradient */
+    const double *weight_sums;    /* (M,): sum of the weights over the rows; NULL: computed */
 } rc_parameters;
 
 /* Outputs of rc_evaluate; NULL: not wanted. */
 typedef struct {
-    double *value;  /* (M,) */
-    void *grad_W;   /* (M, C, D) of `real` */
-    void *grad_b;   /* (M, C) of `real` */
+    double *value; /* (M,) */
+    void *grad_W;  /* (M, C, D) of `real` */
+    void *grad_b;  /* (M, C) of `real` */
 } rc_gradient;
 
 /* Outputs of rc_predict, by row; NULL: not wanted. Row strides in bytes, unit column stride. */
 typedef struct {
-    void *scores;         /* (n, M*C) of `real` */
+    void *scores; /* (n, M*C) of `real` */
     int64_t scores_stride;
-    void *probabilities;  /* (n, M*max(C, 2)) of `real` */
+    void *probabilities; /* (n, M*max(C, 2)) of `real` */
     int64_t probabilities_stride;
-    int64_t *labels;      /* (n, M) */
+    int64_t *labels; /* (n, M) */
 } rc_prediction;
 
 /* Checks what a problem says of its arrays: pointers, shapes, types, labels, weights, CSR structure. One pass over y,
@@ -150,10 +158,12 @@ rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_
                           const rc_penalty *penalty, double step, void *out);
 
 /*
- * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled rows:
+ * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled
+ * rows:
  *
  *     eta = eta0 (1 + rate t)^-power,  share = |B| / batch_size  (less than 1 for an epoch's last batch)
- *     V = momentum V + share * mean gradient over B,  W = prox_{eta share R}(W - eta V),  b = b - eta intercept_rate V_b
+ *     V = momentum V + share * mean gradient over B,  W = prox_{eta share R}(W - eta V),  b = b - eta intercept_rate
+ * V_b
  *
  * with the weights scaled to a mean of 1 over all rows.  One thread; the bits depend on the seed alone.  On CSR a step
  * without momentum costs the nonzeros of its batch, whatever the penalty.
@@ -162,15 +172,15 @@ typedef struct rc_sgd rc_sgd;
 
 typedef struct {
     rc_dtype real;
-    rc_penalty penalty;        /* l1 or group, not both */
+    rc_penalty penalty;           /* l1 or group, not both */
     const double *center, *scale; /* as in rc_parameters; borrowed. Dense X only */
     int64_t batch_size;
     double eta0, rate, power;
-    double momentum;           /* in [0, 1) */
-    double intercept_rate;     /* 0: no intercept */
-    double dropout;            /* probability that a feature of a sample is 0 for a step, the others / (1 - dropout) */
-    int64_t average_from;      /* W and b of the steps from this one on are averaged; negative: never */
-    uint64_t seed;             /* order of the rows, dropout */
+    double momentum;       /* in [0, 1) */
+    double intercept_rate; /* 0: no intercept */
+    double dropout;        /* probability that a feature of a sample is 0 for a step, the others / (1 - dropout) */
+    int64_t average_from;  /* W and b of the steps from this one on are averaged; negative: never */
+    uint64_t seed;         /* order of the rows, dropout */
 } rc_sgd_options;
 
 /* Borrows the problem's arrays; W (C, D) and b (C,) or NULL (zeros) are copied. One model. */
@@ -190,7 +200,8 @@ void rc_sgd_parameters(rc_sgd *sgd, int averaged, void *W, void *b);
 rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, const double *scale, uint64_t seed,
                            int64_t n_rows, double curvature[3], rc_error *error);
 
-/* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second. */
+/* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second.
+ */
 rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);
 
 /* CPU levels */

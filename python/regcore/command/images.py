@@ -1,0 +1,310 @@
+"""A folder of images, one sub-folder per class, as rows of features."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import DataError
+from .hsv import hsv_histogram
+
+# fmt: off
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
+"""File names taken for images; other files in a class folder are left alone."""
+
+# What Pillow's format plugins raise on bytes that are not what their header promises.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class DamagedImageError(Exception):
+    """A file with the name of an image whose content cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """How an image becomes a row of numbers.
+
+    Attributes
+    ----------
+    kind : {"hsv-histogram", "pixels"}
+    bins : tuple of int
+        Bins over hue, saturation and value ("hsv-histogram").
+    size : tuple of int
+        Width and height to which every image is stretched or shrunk ("pixels").
+    """
+
+    kind: Literal["hsv-histogram", "pixels"] = "hsv-histogram"
+    bins: tuple[int, int, int] = (8, 8, 8)
+    size: tuple[int, int] = (32, 32)
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row."""
+        if self.kind == "pixels":
+            return self.size[0] * self.size[1] * 3
+        return self.bins[0] * self.bins[1] * self.bins[2]
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """Element type of a row."""
+        return np.uint8 if self.kind == "pixels" else np.float32
+
+    def describe(self) -> str:
+        """Say in a few words what the features are."""
+        if self.kind == "pixels":
+            return f"RGB pixels at {self.size[0]}x{self.size[1]}"
+        return f"{'x'.join(map(str, self.bins))} HSV histogram, rows of length 1"
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The rows, labels and class names of a folder, and what was left out.
+
+    Attributes
+    ----------
+    X : ndarray, shape (n_samples, n_features)
+        uint8 for pixels, float32 for histograms.
+    y : ndarray of int32, shape (n_samples,)
+    classes : tuple of str
+        The sub-folders' names in sorted order; y indexes them.
+    skipped : tuple of str
+        Damaged images that were left out (only with ``skip_damaged=True``).
+    n_other_files : int
+        Files without the name of an image.
+    """
+
+    X: npt.NDArray[Any]
+    y: npt.NDArray[np.int32]
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    n_other_files: int
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _class_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Image files below `folder` in sorted order, and the suffixes of the files that are none."""
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    for root, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if _visible(name))
+        for name in sorted(filter(_visible, files)):
+            path = Path(root, name)
+            if path.suffix.lower() not in SUFFIXES:
+                others[path.suffix.lower() or "(no suffix)"] += 1
+            elif path.is_file() or not path.exists():  # a dangling link is to be reported, a pipe is not
+                images.append(path)
+    return images, others
+
+
+def find_images(folder: str | os.PathLike[str]) -> tuple[list[tuple[str, list[Path]]], int]:
+    """List a folder's classes and their image files.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds one sub-folder per class; images may lie deeper inside. Hidden files are left alone.
+
+    Returns
+    -------
+    classes : list of (name, files)
+        Sorted by name.
+    n_other_files : int
+        Files in the class folders without the name of an image.
+
+    Raises
+    ------
+    DataError
+        No sub-folder, one class alone, or a class folder without an image.
+    """
+    top = Path(folder)
+    try:
+        names = sorted(entry.name for entry in os.scandir(top) if _visible(entry.name) and entry.is_dir())
+        found = [(name, *_class_files(top / name)) for name in names]
+    except OSError as error:
+        raise DataError(error.filename or top, f"cannot be read ({error.strerror})") from error
+    if not names:
+        raise DataError(
+            top, "has no sub-folders; put the images of each class into a folder of its own, as in cats/1.jpg"
+        )
+    for name, files, others in found:
+        if not files:
+            there = ", ".join(suffix for suffix, _ in others.most_common(3))
+            seen = f"; it has {there} files, which are not read" if there else ""
+            raise DataError(top / name, f"the class folder holds no images (JPEG, PNG, WebP, ...){seen}")
+    if len(names) == 1:
+        raise DataError(top, f"has one class alone ({names[0]}); at least two sub-folders are needed")
+    return [(name, files) for name, files, _ in found], sum(others.total() for _, _, others in found)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of an image in any of Pillow's modes; what is transparent turns white."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise DamagedImageError("its pixels are 32-bit integers; save it with 8 or 16 bits")
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise DamagedImageError("its pixels are floating point numbers; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF orientation says; EXIF that cannot be read says nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGE:
+        return image
+
+
+def _features(image: Image.Image, features: ImageFeatures) -> npt.NDArray[Any]:
+    if features.kind == "hsv-histogram":
+        return hsv_histogram(np.asarray(_to_rgb(image)), features.bins)
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8: not below twice the size wanted, whichever way it is turned.
+    image.draft(None, (2 * max(features.size), 2 * max(features.size)))
+    image.load()
+    small = _to_rgb(_upright(image)).resize(features.size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(small).reshape(-1)
+
+
+def read_image(path: str | os.PathLike[str], features: ImageFeatures) -> npt.NDArray[Any]:
+    """Read one image and compute its features.
+
+    Of an animation the first frame counts. 16-bit images are scaled to 8 bits, transparency is laid over
+    white, and "pixels" are turned as the EXIF orientation says.
+
+    Returns
+    -------
+    ndarray, shape (n_features,)
+
+    Raises
+    ------
+    DamagedImageError
+        The content is not an image, or is cut off, or of a kind that has no 8-bit RGB form.
+    DataError
+        The file cannot be opened at all.
+    """
+    try:
+        with Image.open(path) as image:
+            return _features(image, features)
+    except UnidentifiedImageError as error:
+        empty = os.path.getsize(path) == 0
+        raise DamagedImageError("the file is empty" if empty else "unknown image format") from error
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(path, f"cannot be read ({error.strerror})") from error
+        raise DamagedImageError(str(error) or type(error).__name__) from error
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_image_folder(
+    folder: str | os.PathLike[str],
+    features: ImageFeatures | None = None,
+    *,
+    skip_damaged: bool = False,
+    n_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageFolder:
+    """Read a folder that has one sub-folder of images per class.
+
+    Parameters
+    ----------
+    folder : path-like
+    features : ImageFeatures, optional
+    skip_damaged : bool
+        Leave out images that cannot be decoded, instead of raising at the first one.
+    n_threads : int, optional
+        Images decoded at a time; by default one per CPU of this process.
+    progress : callable, optional
+        Called as ``progress(n_done, n_files)`` after each image.
+
+    Raises
+    ------
+    DataError
+        Names the first file or folder that cannot be used.
+    """
+    features = features or ImageFeatures()
+    by_class, n_other_files = find_images(folder)
+    files = [path for _, paths in by_class for path in paths]
+    y = np.repeat(np.arange(len(by_class), dtype=np.int32), [len(paths) for _, paths in by_class])
+    X = np.empty((len(files), features.n_features), dtype=features.dtype)
+    kept = np.ones(len(files), dtype=bool)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(n_threads or _usable_cpus()) as pool:
+        # Remarks on odd metadata or large images, about pictures that are read all the same.
+        warnings.simplefilter("ignore")
+        Image.init()
+        # Threads serve well here: Pillow and NumPy release the GIL in the parts that take the time.
+        rows = deque(pool.submit(read_image, path, features) for path in files)
+        try:
+            for i in range(len(files)):
+                try:
+                    X[i] = rows.popleft().result()  # popped: a row is not kept twice
+                except DamagedImageError as error:
+                    if not skip_damaged:
+                        raise DataError(
+                            files[i],
+                            f"damaged or not an image ({error}); --skip-damaged leaves such files out",
+                        ) from error
+                    kept[i] = False
+                if progress is not None:
+                    progress(i + 1, len(files))
+        finally:  # after an error or Ctrl-C, what has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    if not kept.all():
+        counts = np.bincount(y[kept], minlength=len(by_class))
+        for (name, _), count in zip(by_class, counts, strict=True):
+            if count == 0:
+                raise DataError(Path(folder, name), "all images of this class are damaged")
+        X, y = X[kept], y[kept]
+    return ImageFolder(
+        X=X,
+        y=y,
+        classes=tuple(name for name, _ in by_class),
+        skipped=tuple(str(path) for path, good in zip(files, kept, strict=True) if not good),
+        n_other_files=n_other_files,
+    )

@@ -1,0 +1,133 @@
+"""Bring features to a scale at which one strength and one step size make sense.
+
+What is fitted is fitted to training rows alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .data import Matrix
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to the features before a classifier sees them.
+
+    Attributes
+    ----------
+    kind : {"none", "divide", "standardise", "max_abs"}
+        "divide" by one constant; "standardise" each column to mean 0 and variance 1, or divide it by its
+        largest magnitude ("max_abs", for sparse X), with figures taken from the training rows of each split.
+    divisor : float
+        Used by "divide".
+    """
+
+    kind: Literal["none", "divide", "standardise", "max_abs"]
+    divisor: float = 1.0
+
+    def describe(self) -> str:
+        """Say what is done, for a table's caption."""
+        return {
+            "none": "used as they are",
+            "divide": f"divided by {self.divisor:g}",
+            "standardise": "standardised (mean and variance of the training part)",
+            "max_abs": "divided by their largest magnitude in the training part",
+        }[self.kind]
+
+
+def choose_scaling(X: Matrix) -> Scaling:
+    """Choose by type and range.
+
+    8-bit integers are divided by 255, or by their maximum where they do not use the range; numbers within
+    [-1, 1] stay as they are; others are standardised, or where X is sparse divided by each column's largest
+    magnitude, which keeps zeros zero.
+    """
+    dense = isinstance(X, np.ndarray)
+    values = X if isinstance(X, np.ndarray) else X.data
+    if values.size == 0:
+        return Scaling("none")
+    low, high = float(values.min()), float(values.max())
+    if X.dtype == np.uint8:
+        return Scaling("divide", 255.0 if high > 127 else high) if high > 1 else Scaling("none")
+    if 0.1 < max(-low, high) <= 1.0:
+        return Scaling("none")
+    return Scaling("standardise" if dense else "max_abs")
+
+
+def apply_constant(X: Matrix, scaling: Scaling) -> Matrix:
+    """Do once for all rows what needs no figures of the training part: to float32, and a division."""
+    if scaling.kind == "standardise":
+        return X  # in float64, block by block, later: a float32 of a large mean has lost the differences
+    if not isinstance(X, np.ndarray):
+        scaled = X.astype(np.float32)
+        if scaling.kind == "divide":
+            scaled.data /= np.float32(scaling.divisor)
+        return scaled
+    if scaling.kind == "divide":
+        return np.divide(X, np.float32(scaling.divisor), dtype=np.float32)
+    return X.astype(np.float32, order="C", copy=False)
+
+
+def apply_fitted(X_train: Matrix, X_test: Matrix, scaling: Scaling) -> tuple[Matrix, Matrix]:
+    """Do what depends on the training rows, to both parts of a split."""
+    if scaling.kind == "standardise":
+        assert isinstance(X_train, np.ndarray)
+        assert isinstance(X_test, np.ndarray)
+        mean, sd = _moments(X_train)
+        return _standardise(X_train, mean, sd), _standardise(X_test, mean, sd)
+    if scaling.kind == "max_abs":
+        assert not isinstance(X_train, np.ndarray)
+        assert not isinstance(X_test, np.ndarray)
+        largest = np.zeros(X_train.shape[1], dtype=np.float32)
+        np.maximum.at(largest, X_train.indices, np.abs(X_train.data))
+        largest[largest == 0] = 1
+        for part in (X_train, X_test):
+            part.data /= largest[part.indices]
+    return X_train, X_test
+
+
+def largest_deviation(X: Matrix, scaling: Scaling) -> float:
+    """The largest standard deviation of a column of X as `scaling` leaves it."""
+    if scaling.kind == "standardise":
+        return 1.0
+    if not isinstance(X, np.ndarray):
+        data = X.data.astype(np.float64)
+        if scaling.kind == "max_abs":
+            largest = np.zeros(X.shape[1])
+            np.maximum.at(largest, X.indices, np.abs(data))
+            data /= np.where(largest > 0, largest, 1.0)[X.indices]
+        n_samples, n_features = X.shape
+        mean = np.bincount(X.indices, data, n_features) / n_samples
+        square = np.bincount(X.indices, data * data, n_features) / n_samples
+        return float(np.sqrt(np.maximum(square - mean * mean, 0).max())) / scaling.divisor
+    return float(_moments(X)[1].max()) / scaling.divisor
+
+
+def _moments(X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of each column in float64, in blocks of rows."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    total = np.zeros(X.shape[1])
+    for start in range(0, len(X), _ROWS):
+        centred = X[start : start + _ROWS] - mean
+        total += np.einsum("ij,ij->j", centred, centred)
+    return mean, np.sqrt(total / len(X))
+
+
+def _standardise(
+    X: npt.NDArray[Any], mean: npt.NDArray[np.float64], sd: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    # A column that is constant but for rounding carries nothing: do not blow its noise up.
+    scale = np.where(sd > 1e-10 * np.abs(mean), sd, 1.0)
+    scale[scale == 0] = 1.0
+    out = np.empty(X.shape, dtype=np.float32)
+    for start in range(0, len(X), _ROWS):
+        out[start : start + _ROWS] = (X[start : start + _ROWS] - mean) / scale
+    return out
