@@ -97,7 +97,7 @@ def fit(
     limit = _max_iter(max_iter, chosen)
     W, b = _start(objective, init, fit_intercept, dtype)
     problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state))
-    steps = chosen.function(problem, **solver_options)
+    steps = None
 
     start = time.perf_counter()
     history: list[HistoryEntry] = []
@@ -105,6 +105,7 @@ def fit(
     zeros = np.zeros(W.shape[0], W.dtype)
     converged, warn, message = False, True, ""
     try:
+        steps = chosen.function(problem, **solver_options)
         while len(history) < limit:
             try:
                 last = next(steps)
@@ -130,7 +131,8 @@ def fit(
         converged, warn = False, True
         message = f"interrupted after {len(history)} iterations; this is the state reached so far"
     finally:
-        steps.close()
+        if steps is not None:
+            steps.close()
     if warn:
         warnings.warn(f"solver={chosen.name!r}: {message}", ConvergenceWarning, stacklevel=2)
     return FitResult(
