@@ -126,8 +126,12 @@ rc_status rc_column_statistics(const rc_problem *problem, const rc_control *cont
     rc_parallel_for(n_chunks, n_threads, chunk_statistics, &s);
     rc_status status = RC_OK;
     if (rc_flag_raised(&s.not_finite)) {
+        const rc_rows all = {NULL, 0, 1, problem->X.n_rows};
         status = RC_ERROR_NOT_FINITE;
-        if (error) *error = (rc_error){"X", "must be finite", -1, -1, 0};
+        if (!rc_find_not_finite(problem, &all, error)) {
+            status = RC_ERROR_OVERFLOW;
+            if (error) *error = (rc_error){"X", "finite, but its variance overflows float64", -1, -1, 0};
+        }
     }
     for (int64_t d = 0; d < D && status == RC_OK; d++) {
         /* what rounding leaves of a constant column is not a scale */

@@ -14,6 +14,8 @@
 #include <unistd.h>
 #endif
 
+enum { MOST_THREADS = 1024 }; /* an OpenMP runtime that cannot start a thread ends the process */
+
 /* ---------------------------------------------------------------- fork */
 
 static atomic_int forked; /* 1 in a child of a process that had this library loaded */
@@ -107,7 +109,7 @@ int rc_default_threads(void)
     const char *wanted = getenv("REGCORE_NUM_THREADS");
     const int n = wanted ? atoi(wanted) : 0;
     if (atomic_load(&forked)) return 1;
-    if (n > 0) return n;
+    if (n > 0) return n < MOST_THREADS ? n : MOST_THREADS;
 #if defined(_OPENMP)
     return omp_get_max_threads();
 #elif HAVE_POSIX
