@@ -227,7 +227,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     double *values = c->chunk_values + chunk * p->M;
 
     const int with_gradient = c->out->grad_W || c->out->grad_b;
-    const int buffer = with_gradient ? rc_joint_take(&c->joint) : 0;
+    const int buffer = with_gradient ? rc_joint_take(&c->joint, chunk) : 0;
     chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
 
     poll_host(c, thread);

@@ -154,12 +154,14 @@ void rc_joint_init(rc_joint *joint, int n_buffers, void *memory)
     }
 }
 
-int rc_joint_take(rc_joint *joint)
+int rc_joint_take(rc_joint *joint, int64_t task)
 {
     int spins = 0;
     for (;;) {
         lock(joint);
-        const int buffer = joint->n_free ? joint->free[--joint->n_free] : -1;
+        /* later tasks must leave a buffer for the one that all wait for: its thread may have been stopped before it
+         * came here */
+        const int buffer = task < joint->next + joint->n_buffers ? joint->free[--joint->n_free] : -1;
         unlock(joint);
         if (buffer >= 0) return buffer;
         pause_a_little(&spins);
