@@ -75,7 +75,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     penalty : {"l2", "l1", "elasticnet", "group_l1", "none"}, Penalty or None, default="l2"
         A `Penalty` object is taken as it is, with its own strength.
     alpha : float, default=1e-4
-        Strength of the penalty.
+        Strength of the penalty. Without one it is read by "sgd", as the least decay of "optimal" steps.
     l1_ratio : float, default=0.15
         Share of L1 in "elasticnet".
     solver : {"auto", "fista", "sgd"}, default="auto"
@@ -296,7 +296,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return per_sample
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
+        options = {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
+        if "least_decay" in solver.options and self.penalty in (None, "none"):
+            options["least_decay"] = self.alpha
+        return options
 
     def _init(self, classes: Array, objective: Objective) -> tuple[Array, Array] | None:
         """Where to start: the previous coefficients, if they are wanted, there, and of this shape."""

@@ -162,7 +162,7 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
             const rc_csr csr = csr_of(p);
             k->scores_csr(&csr, s->row_ids, rows, c->W, p->ldw, c->b, p->MC, out, p->ld);
         } else if (p->scores_view == BY_ROWS)
-            k->scores_rows(c->W, c->b, p->MC, x, rows, &p->shape, ahead, out, p->ld);
+            k->scores_rows(c->W, c->b, p->MC, x, p->stored, rows, &p->shape, ahead, out, p->ld);
         else if (p->scores_view == BY_COLUMNS)
             k->scores_columns(c->W, c->b, p->MC, p->D, s->x_columns, padded, ahead, out, p->ld);
         else
@@ -244,7 +244,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
             if (p->sparse)
                 add_sparse_gradient(c, s, chunk, first - start, n);
             else if (p->gradient_view == BY_ROWS)
-                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, n, &p->shape, &ahead, sums->G);
+                p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else
                 p->k->gradient_columns(s->S, p->ld, p->MC, p->D, s->x_columns, padded, &ahead, sums->G);
         }
@@ -287,7 +287,7 @@ static void shared_gradient(void *context, int64_t task, int thread)
     poll_host(c, thread);
     p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
     rc_ahead none = {S, S, 0};
-    p->k->gradient_rows(S, p->ld, n, c->shared_rows, c->super_n, &p->shape, &none, c->scratch[thread].G);
+    p->k->gradient_rows(S, p->ld, n, c->shared_rows, p->stored, c->super_n, &p->shape, &none, c->scratch[thread].G);
     p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
 }
 

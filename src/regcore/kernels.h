@@ -79,8 +79,9 @@ typedef struct {
     void (*load_vector)(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst);
 
     /* --- dense: products */
-    /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed */
-    void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, int64_t n,
+    /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed. x as reals, or as stored: FLOAT16, UINT8,
+     * INT8 */
+    void (*scores_rows)(const void *W, const void *b, int64_t C, const void *const *x, rc_dtype stored, int64_t n,
                         const rc_row_shape *shape, rc_ahead *ahead, void *S, int64_t ld);
     /* S[c][r] = b[c] + sum_d W[c][d] x[d][r] with lanes along the rows */
     void (*scores_columns)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
@@ -89,7 +90,7 @@ typedef struct {
     void (*scores_transposed)(const void *W, const void *b, int64_t C, int64_t D, const void *const *x,
                               int64_t n_padded, rc_ahead *ahead, void *piece, void *S, int64_t ld);
     /* G[c] += sum_r S[c][r] x[r], G packed */
-    void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, int64_t n,
+    void (*gradient_rows)(const void *S, int64_t ld, int64_t C, const void *const *x, rc_dtype stored, int64_t n,
                           const rc_row_shape *shape, rc_ahead *ahead, void *G);
     /* G[c][d] += sum_r S[c][r] x[d][r] */
     void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,

@@ -7,26 +7,7 @@
 
 #include "kernels.h"
 #include "simd.h"
-
-#if defined(__F16C__) && LANES >= 8 && RC_REAL_BITS == 32
-#include <immintrin.h>
-#endif
-
-/* IEEE half to real without a branch, subnormals and specials included: shift the 15 magnitude bits into float32's
- * place, rescale the exponent by a multiplication with 2^112, and put the specials' exponent back. */
-RC_INLINE real half_to_real(uint16_t h)
-{
-    const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
-    float value;
-    memcpy(&value, &magnitude, sizeof value);
-    value *= 5.192296858534828e+33f; /* 2^112 */
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    bits |= (uint32_t)(h & 0x8000) << 16 | (magnitude >= 0x0f800000 ? 0x7f800000u : 0u);
-    memcpy(&value, &bits, sizeof value);
-    return (real)value;
-}
-#define CAST(x) ((real)(x))
+#include "storage.h"
 
 /* Calls BODY(type, convert) for the storage type. */
 #define FOR_STORAGE(dtype, BODY)                                                                                       \
@@ -49,17 +30,12 @@ RC_INLINE real half_to_real(uint16_t h)
 static void convert_run(const char *src, rc_dtype dtype, int64_t n, real *dst)
 {
     int64_t i = 0;
-#if defined(__F16C__) && LANES >= 8 && RC_REAL_BITS == 32
     if (dtype == RC_FLOAT16)
-        for (; i + LANES <= n; i += LANES) {
-#if LANES == 16
-            _mm512_storeu_ps(dst + i,
-                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + 2 * i))));
-#else
-            _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
-#endif
-        }
-#endif
+        for (; i + LANES <= n; i += LANES) v_store(dst + i, v_load_half((const uint16_t *)(const void *)(src + 2 * i)));
+    if (dtype == RC_UINT8)
+        for (; i + LANES <= n; i += LANES) v_store(dst + i, v_load_uint8((const uint8_t *)src + i));
+    if (dtype == RC_INT8)
+        for (; i + LANES <= n; i += LANES) v_store(dst + i, v_load_int8((const int8_t *)src + i));
 #define CONVERT_RUN(type, convert)                                                                                     \
     for (type item; i < n; i++) dst[i] = LOAD(type, convert, src + i * (int64_t)sizeof(type));
     FOR_STORAGE(dtype, CONVERT_RUN)

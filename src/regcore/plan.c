@@ -38,7 +38,9 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     const rc_matrix *X = &plan->problem->X;
     const int64_t size = (int64_t)plan->k->real_size, lanes = plan->k->lanes;
     const int native = X->dtype == real && (uintptr_t)X->data % (uintptr_t)size == 0;
-    const int direct_rows = native && X->column_stride == size && X->row_stride % size == 0;
+    const int native_rows = native && X->column_stride == size && X->row_stride % size == 0;
+    const int loadable = X->dtype == RC_FLOAT16 || X->dtype == RC_UINT8 || X->dtype == RC_INT8;
+    const int direct_rows = native_rows || (loadable && X->column_stride == rc_item_size(X->dtype));
     const int direct_columns =
         native && !plan->rows.index && X->row_stride * plan->rows.step == size && X->column_stride % size == 0;
     const int row_like = X->column_stride == rc_item_size(X->dtype) || plan->rows.index ||
@@ -54,7 +56,7 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     } else if (row_like) {
         plan->scores_view = BY_TRANSPOSED_ROWS;
         plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && !collides && plan->MC < MANY_CLASSES ? DIRECT : PACKED;
+        plan->row_source = native_rows && !collides && plan->MC < MANY_CLASSES ? DIRECT : PACKED;
     } else {
         plan->scores_view = BY_COLUMNS;
         plan->gradient_view = BY_ROWS;
@@ -141,6 +143,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
     } else {
         choose_views(plan, real);
+        plan->stored = plan->row_source == DIRECT ? problem->X.dtype : real;
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;

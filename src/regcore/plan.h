@@ -20,6 +20,7 @@ typedef struct {
 
     rc_view scores_view, gradient_view;
     rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
+    rc_dtype stored;                     /* of the rows that the products read */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
     int64_t ldw;                         /* CSR: row length of Wt and Gt */
 

@@ -205,7 +205,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
             if (s->options.dropout > 0 && drop_block(s, n, &csr) != RC_OK) return RC_ERROR_MEMORY;
             p->k->scores_csr(&csr, scratch->row_ids, n, s->W, s->ldw, s->b, p->C, S, p->ld);
         } else if (p->scores_view == BY_ROWS)
-            p->k->scores_rows(s->W, s->b, p->C, x, rows, &p->shape, &ahead, S, p->ld);
+            p->k->scores_rows(s->W, s->b, p->C, x, p->stored, rows, &p->shape, &ahead, S, p->ld);
         else if (p->scores_view == BY_COLUMNS)
             p->k->scores_columns(s->W, s->b, p->C, p->D, scratch->x_columns, padded, &ahead, S, p->ld);
         else
@@ -225,7 +225,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     if (p->sparse)
         p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, s->G, s->ldw);
     else if (p->gradient_view == BY_ROWS)
-        p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, n, &p->shape, &ahead, s->G);
+        p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, p->stored, n, &p->shape, &ahead, s->G);
     else
         p->k->gradient_columns(scratch->S, p->ld, p->C, p->D, scratch->x_columns, padded, &ahead, s->G);
     return RC_OK;
@@ -536,7 +536,10 @@ static void make_plan(rc_sgd *s)
     const rc_rows shuffled = {&anything, 0, 1, N};
     rc_make_plan(p, &s->problem, &shuffled, q->real, 0);
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
-    if (s->changes_rows && p->row_source == DIRECT) p->row_source = PACKED;
+    if (s->changes_rows && p->row_source == DIRECT) {
+        p->row_source = PACKED;
+        p->stored = q->real;
+    }
     if (p->sparse) {
         const double per_batch = (double)s->problem.X.nnz / (double)N * (double)q->batch_size + 1;
         const double window = 8 * (double)p->D / per_batch;

@@ -1,8 +1,9 @@
 """The ``regcore`` command: arguments in, a table or JSON out, an exit code that means something.
 
-The layers below it know nothing of arguments or printing: `data` and `images` read, `compare` runs the
-experiment, `report` and `picture` show it. Only what a sub-command needs is imported, so that
-``regcore info`` runs with NumPy alone.
+The layers below it know nothing of arguments or printing. For ``regcore compare``, `data` and `images` read,
+`compare` runs the experiment, `report` and `picture` show it; for ``regcore bench``, `cases` and `peers` say
+what is measured, `bench` measures, `bench_report` and `roofline` show it. Only what a sub-command needs is
+imported, so that ``regcore info`` runs with NumPy alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import CommandError, ExitCode, UsageError, printable, require
 
 if TYPE_CHECKING:
+    from .bench import Settings as BenchSettings
+    from .cases import Shape
     from .compare import Comparison, Settings
     from .data import Dataset, ReadOptions
 
@@ -30,6 +33,9 @@ __all__ = ["main"]
 _PENALTIES = ("none", "l1", "l2", "elasticnet")
 _LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
 _SOLVERS = ("sgd", "fista", "auto")
+_DTYPES = ("float32", "float64", "float16", "uint8", "int8")
+_PEERS = ("numpy", "sklearn", "torch", "jax")
+_QUICK_SHAPES = "4000x64x2,2000x784x10"
 _PICTURES = (".png", ".svg", ".pdf")
 
 _EXIT_CODES = """\
@@ -85,6 +91,43 @@ examples:
 """
 
 
+_BENCH = """\
+How near the limit of this machine is a loss with its gradient, and how near are
+NumPy, scikit-learn, PyTorch and JAX, where they are installed?
+
+  limit = max( bytes of X / bandwidth, 4 N D C operations / peak )
+
+X is read once, and N samples of D features take two matrix products with C
+classes. Bandwidth and peak are measured between the turns of the same run, with
+the threads and in the type of the computation. 1.00 would be perfect.
+"""
+
+_BENCH_MORE = """\
+how it is measured:
+  regcore and the peers have turns (regcore, a peer, regcore, the next peer, ...),
+  and the median of all calls counts. After a peer's turn there is a pause of
+  0.3 s: the threads of a BLAS or of OpenMP spin for some time after their work,
+  and would take a core from whoever comes next. Every answer is checked against
+  the NumPy reference in float64 first; if one differs by more than rounding,
+  there are no figures (exit code 1).
+  Peers get X in the type of the computation, converted before the clock starts,
+  where X is stored in a smaller one. Arrays that need more than half of the
+  available memory are left out, and named. The whole table takes some ten
+  minutes; other programs that run meanwhile spoil it.
+
+examples:
+  regcore bench --quick
+      a look, in seconds: too small for figures to quote
+  regcore bench --save roofline.png --json > bench.json
+      everything, with a picture, for another program
+  regcore bench --shapes 60000x784x10 --dtypes float32,uint8 --losses hinge
+      one shape of your own; 1 class is the binary form
+  regcore bench --isa all --peers none
+      what every CPU level that this machine has reaches
+
+"""
+
+
 def _positive_int(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
@@ -124,14 +167,36 @@ def _times(n: int, example: str) -> Callable[[str], tuple[int, ...]]:
     return parse
 
 
-def _penalties(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in _PENALTIES]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: give some of {', '.join(_PENALTIES)}, separated by commas"
-        )
-    return names
+def _listed(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+        if not names or not set(names) <= set(allowed):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: give some of {', '.join(allowed)}, separated by commas"
+            )
+        return names
+
+    return parse
+
+
+def _bench_peers(text: str) -> tuple[str, ...]:
+    if text.strip().lower() in ("all", "none"):
+        return _PEERS if text.strip().lower() == "all" else ()
+    return _listed(_PEERS)(text)
+
+
+def _shapes(text: str) -> tuple[Shape, ...]:
+    from .cases import Shape
+
+    found = []
+    for item in filter(None, (item.strip().lower() for item in text.split(","))):
+        parts = item.split("x")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise argparse.ArgumentTypeError(f"{item!r} is not of the form 60000x784x10")
+        found.append(Shape(*map(int, parts)))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: give shapes such as 60000x784x10, separated by commas")
+    return tuple(dict.fromkeys(found))
 
 
 def _picture(text: str) -> Path:
@@ -215,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     group = compare.add_argument_group("training")
     group.add_argument(
         "--penalties",
-        type=_penalties,
+        type=_listed(_PENALTIES),
         default=_PENALTIES,
         metavar="A,B,...",
         help=f"which to compare (default {','.join(_PENALTIES)})",
@@ -271,6 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--json", action="store_true", help="print JSON, and nothing else, to standard output")
     group.add_argument("--quiet", action="store_true", help="no progress bars and no remarks, errors only")
 
+    _add_bench(commands)
+
     info = commands.add_parser(
         "info",
         help="show what this installation uses: CPU level, threads, build, packages",
@@ -284,6 +351,77 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure loss and gradient against the limits of this machine, and against others",
+        description=_BENCH,
+        epilog=_BENCH_MORE + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    bench.set_defaults(run=_bench)
+
+    group = bench.add_argument_group("what to measure")
+    group.add_argument(
+        "--shapes",
+        type=_shapes,
+        metavar="NxDxC,...",
+        help="samples x features x classes (default: eight, from 400000x64x2 to 8192x2048x5000)",
+    )
+    group.add_argument(
+        "--dtypes",
+        type=_listed(_DTYPES),
+        default=_DTYPES[:2],
+        metavar="A,B,...",
+        help=f"types of X, some of {', '.join(_DTYPES)} (default float32,float64, which are the type of the"
+        " computation, too; for the others that is float32)",
+    )
+    group.add_argument(
+        "--losses",
+        type=_listed(_LOSSES),
+        default=_LOSSES[:2],
+        metavar="A,B,...",
+        help=f"some of {', '.join(_LOSSES)} (default cross_entropy,hinge)",
+    )
+    group.add_argument(
+        "--peers",
+        type=_bench_peers,
+        default=_PEERS,
+        metavar="A,B,...",
+        help="all (the default: those that are installed), none, or some of numpy (the reference in plain"
+        " NumPy), sklearn, torch, jax",
+    )
+
+    group = bench.add_argument_group("how to measure")
+    group.add_argument(
+        "--threads", type=_positive_int, metavar="N", help="threads of all (default: all CPUs)"
+    )
+    group.add_argument(
+        "--isa",
+        metavar="LEVEL",
+        help="CPU level of regcore, one that `regcore info` lists, or all of them (default: the one in use)",
+    )
+    group.add_argument(
+        "--repeats",
+        type=_positive_int,
+        metavar="N",
+        help="turns of each (default 5, with --quick 2; calls above half a second have 3 at most)",
+    )
+    group.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"a look: shapes {_QUICK_SHAPES.replace(',', ', ')}, two turns, few pauses: no figures to quote",
+    )
+
+    group = bench.add_argument_group("showing")
+    group.add_argument(
+        "--save", type=_picture, metavar="FILE", help="draw a roofline picture: .png, .svg or .pdf"
+    )
+    group.add_argument("--json", action="store_true", help="print JSON, and nothing else, to standard output")
+    group.add_argument("--quiet", action="store_true", help="no progress bar, errors only")
+
+
 # -- regcore info --------------------------------------------------------------------------------------------
 
 
@@ -293,6 +431,66 @@ def _info(arguments: argparse.Namespace) -> None:
     found = collect()
     text = json.dumps(found, indent=2, allow_nan=False) if arguments.json else "\n".join(lines(found))
     sys.stdout.write(text + "\n")
+
+
+# -- regcore bench -------------------------------------------------------------------------------------------
+
+
+def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
+    from regcore._core import available_isas, info
+
+    from .bench import Settings as BenchSettings
+    from .cases import DENSE_SHAPES
+
+    available = tuple(available_isas())
+    isas: tuple[str, ...] = (info()["isa"],)
+    if arguments.isa is not None:
+        isas = available if arguments.isa == "all" else (arguments.isa,)
+        if not set(isas) <= set(available):
+            raise UsageError(f"--isa {arguments.isa}: this machine has {', '.join(available)}, or give all")
+    shapes = arguments.shapes or (_shapes(_QUICK_SHAPES) if arguments.quick else DENSE_SHAPES)
+    if any(shape.n_classes == 1 for shape in shapes) and "crammer_singer" in arguments.losses:
+        raise UsageError("--losses crammer_singer has no binary form: give --shapes with at least 2 classes")
+    return BenchSettings(
+        shapes=shapes,
+        dtypes=arguments.dtypes,
+        losses=arguments.losses,
+        peers=arguments.peers,
+        n_threads=arguments.threads or info()["threads"],
+        isas=isas,
+        repeats=arguments.repeats or (2 if arguments.quick else 5),
+        quick=arguments.quick,
+    )
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    require("rich", purpose="regcore bench")
+    if arguments.save is not None:
+        require("matplotlib", purpose="--save")
+    from . import bench
+    from .progress import progress_bar
+
+    settings = _bench_settings(arguments)
+    with progress_bar(_console(sys.stderr), "measuring", enabled=not arguments.quiet) as report:
+        found = bench.run(settings, progress=report)
+    if not found.measurements:
+        raise CommandError(
+            "nothing was measured: "
+            + "; ".join(f"{one.shape} {one.storage} {one.reason}" for one in found.skipped)
+        )
+    from .bench_report import print_table, to_json
+
+    if arguments.json:
+        text = json.dumps(to_json(found, _version()), indent=2, allow_nan=False)
+        sys.stdout.write(text + "\n")
+    else:
+        print_table(_console(sys.stdout, width=120), found)
+    if arguments.save is not None:
+        from . import roofline
+
+        sys.stdout.flush()  # a picture that cannot be written does not cost the table
+        with _picture_errors(arguments.save):
+            roofline.save(arguments.save, found)
 
 
 # -- regcore compare -----------------------------------------------------------------------------------------
@@ -410,18 +608,24 @@ def _run(arguments: argparse.Namespace, kind: str) -> tuple[Dataset, Comparison]
 def _save(path: Path, dataset: Dataset, comparison: Comparison) -> None:
     from .picture import save
 
-    try:
+    with _picture_errors(path):
         save(path, dataset, comparison)
+
+
+@contextmanager
+def _picture_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CommandError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _console(stream: Any) -> Any:
+def _console(stream: Any, width: int = 100) -> Any:
     from rich.console import Console
 
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 100  # a file or a pipe has no width of its own
+        console.width = width  # a file or a pipe has no width of its own
     return console
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,8 @@ def draw(dataset: Dataset, comparison: Comparison) -> Figure:
 
     results = comparison.results
     name = printable(Path(os.path.abspath(dataset.name)).name or dataset.name, "utf-8")
-    answer = textwrap.wrap(verdict(comparison), 132)
+    # A break between "p =" and its number, or around a plus-minus sign, would be odd.
+    answer = textwrap.wrap(re.sub(" ([=±<]) ", "\u00a0\\1\u00a0", verdict(comparison)), 132)
     notes = [
         line for key, text in facts(dataset, comparison) for line in textwrap.wrap(f"{key}: {text}", 185)
     ]

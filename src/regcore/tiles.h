@@ -1,0 +1,126 @@
+/*
+ * The register tiles of both products, for B in one storage type: included once per type with
+ *     STORAGE       a name
+ *     STORED        the type
+ *     LOAD_STORED   LANES of them as a vector of reals
+ * No include guard.
+ */
+#define NAMED(name) JOIN(JOIN(name, _), STORAGE)
+
+/* ---------------------------------------------------------------- dot */
+
+RC_INLINE void NAMED(dot_step)(const int ct, vreal *acc, const real *a, int64_t lda, const STORED *const *B,
+                               int64_t offset)
+{
+    vreal w[DOT_CLASSES];
+    RC_UNROLL for (int c = 0; c < ct; c++) w[c] = v_load(a + c * lda);
+    RC_UNROLL for (int j = 0; j < DOT_ROWS; j++)
+    {
+        vreal x = LOAD_STORED(B[j] + offset);
+        v_pin(x);
+        RC_UNROLL for (int c = 0; c < ct; c++) acc[c * DOT_ROWS + j] += w[c] * x;
+    }
+}
+
+/* out[c][j] += vectors [v0, v1) of the sum; the last vector of all lies at last_offset in B. */
+RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const void *const *B, int64_t v0, int64_t v1,
+                               const rc_row_shape *shape, const char *ahead, ptrdiff_t step, real *out, int64_t ld,
+                               int64_t n_out)
+{
+    enum { GROUPS = (DOT_CLASSES * DOT_ROWS + LANES - 1) / LANES };
+    vreal acc[GROUPS * LANES];
+    real sums[GROUPS * LANES];
+    const STORED *rows[DOT_ROWS];
+    RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) rows[j] = B[j];
+    RC_UNROLL for (int i = 0; i < ct * DOT_ROWS; i++) acc[i] = v_set(0);
+
+    const int64_t regular = v1 < shape->n_vectors ? v1 : shape->n_vectors - 1;
+    for (int64_t k = v0 * LANES; k < regular * LANES; k += LANES, ahead += step) {
+        rc_prefetch(ahead);
+        NAMED(dot_step)(ct, acc, A + k, lda, rows, k);
+    }
+    if (regular < v1) NAMED(dot_step)(ct, acc, A + regular * LANES, lda, rows, shape->last_offset);
+
+    RC_UNROLL for (int g = 0; g * LANES < ct * DOT_ROWS; g++)
+    {
+        vreal group[LANES];
+        RC_UNROLL for (int i = 0; i < LANES; i++) group[i] =
+            g * LANES + i < ct * DOT_ROWS ? acc[g * LANES + i] : v_set(0);
+        v_store(sums + g * LANES, v_sums(group));
+    }
+    if (n_out >= DOT_ROWS) {
+        RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) out[c * ld + j] +=
+            sums[c * DOT_ROWS + j];
+    } else
+        for (int c = 0; c < ct; c++)
+            for (int j = 0; j < n_out; j++) out[c * ld + j] += sums[c * DOT_ROWS + j];
+}
+
+#define DOT_TILE(ct)                                                                                                   \
+    static void NAMED(dot_##ct)(const real *A, int64_t lda, const void *const *B, int64_t v0, int64_t v1,              \
+                                const rc_row_shape *shape, const char *ahead, ptrdiff_t step, real *out, int64_t ld,   \
+                                int64_t n_out)                                                                         \
+    {                                                                                                                  \
+        NAMED(dot_tile)(ct, A, lda, B, v0, v1, shape, ahead, step, out, ld, n_out);                                    \
+    }
+DOT_TILE(1)
+DOT_TILE(2)
+#if DOT_CLASSES > 2
+DOT_TILE(3)
+#endif
+
+/* ---------------------------------------------------------------- outer */
+
+RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int64_t lda, const void *const *B,
+                                 int64_t n, int64_t offset, int64_t last_offset, const char *ahead, ptrdiff_t step,
+                                 real *out, int64_t ld)
+{
+    vreal acc[OUTER_CLASSES * OUTER_VECTORS_FEW], x[OUTER_VECTORS_FEW];
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] =
+        v_load(out + c * ld + v * LANES);
+    for (int64_t k = 0; k < n; k++) {
+        const STORED *b = B[k];
+        RC_UNROLL for (int v = 0; v < vt - 1; v++) x[v] = LOAD_STORED(b + offset + v * LANES);
+        x[vt - 1] = LOAD_STORED(b + last_offset);
+        RC_UNROLL for (int v = 0; v < vt; v++) v_pin(x[v]);
+        rc_prefetch(ahead);
+        ahead += step;
+        RC_UNROLL for (int c = 0; c < ct; c++)
+        {
+            vreal a = v_set(A[c * lda + k]);
+            v_pin(a);
+            RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] += a * x[v];
+        }
+    }
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++)
+        v_store(out + c * ld + v * LANES, acc[c * vt + v]);
+}
+
+#define OUTER_TILE(ct, vt)                                                                                             \
+    static void NAMED(outer_##ct##x##vt)(const real *A, int64_t lda, const void *const *B, int64_t n, int64_t offset,  \
+                                         int64_t last_offset, const char *ahead, ptrdiff_t step, real *out,            \
+                                         int64_t ld)                                                                   \
+    {                                                                                                                  \
+        NAMED(outer_tile)(ct, vt, A, lda, B, n, offset, last_offset, ahead, step, out, ld);                            \
+    }
+OUTER_TILES_FEW(1)
+OUTER_TILES_FEW(2)
+OUTER_TILES_FEW(3)
+OUTER_TILES_MANY(4)
+OUTER_TILES_MANY(5)
+OUTER_TILES_MANY(6)
+
+static const tile_table NAMED(tiles) = {{DOT_NAMES},
+                                        {{OUTER_NAMES_FEW(1)},
+                                         {OUTER_NAMES_FEW(2)},
+                                         {OUTER_NAMES_FEW(3)},
+                                         {OUTER_NAMES_MANY(4)},
+                                         {OUTER_NAMES_MANY(5)},
+                                         {OUTER_NAMES_MANY(6)}}};
+
+#undef DOT_TILE
+#undef OUTER_TILE
+#undef STORED
+#undef LOAD_STORED
+#undef NAMED
+#undef STORAGE
