@@ -15,11 +15,10 @@ import numpy as np
 
 from regcore import _core
 from regcore.losses import Loss, resolve_loss
+from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from regcore.penalties import Penalty
 
     Array: TypeAlias = npt.NDArray[Any]
     Rows: TypeAlias = slice | npt.ArrayLike | None
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
+_MOST_CLASSES = 1 << 24  # a float32 counts so far
+_MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
 
 class ValueAndGrad(NamedTuple):
@@ -90,6 +91,11 @@ class Objective:
     ValueError
         If shapes, labels, weights or the structure of a CSR matrix are wrong. NaN and infinities in X are
         found by the evaluation that meets them, which says where they are and writes nothing.
+
+    Notes
+    -----
+    The arrays are borrowed and checked once. Values of X may change between two evaluations; labels, weights
+    and above all the indices of a CSR matrix must not, since nothing checks them again.
     """
 
     def __init__(
@@ -107,6 +113,8 @@ class Objective:
         n_threads: int | None = None,
     ) -> None:
         self.loss = resolve_loss(loss, binary=binary)
+        if penalty is not None and not isinstance(penalty, Penalty):
+            raise TypeError(f"penalty must be a Penalty, such as L2(1e-3), or None; got {penalty!r}")
         self.penalty = penalty
         self._n_threads = _thread_count(n_threads)
         self._X, shape = _matrix(X)
@@ -114,16 +122,25 @@ class Objective:
         self._y = _labels(y, self.n_samples)
         if n_classes is None:
             n_classes = max(2, int(self._y.max(initial=0)) + 1)
+            if n_classes > _MOST_CLASSES:
+                raise ValueError(f"y must hold labels below 2**24; got {n_classes - 1}")
+        n_classes = _integer("n_classes", n_classes)
         if binary and n_classes != 2:
             raise ValueError(f"binary=True needs two classes, labels 0 and 1; got n_classes={n_classes}")
         if not binary and n_classes < 2:
             raise ValueError(
                 f"n_classes must be at least 2 (with binary=True, W has one row); got {n_classes}"
             )
-        self.n_classes = int(n_classes)
+        if n_classes > _MOST_CLASSES:
+            raise ValueError(f"n_classes must be at most 2**24; got {n_classes}")
+        self.n_classes = n_classes
         self.binary = binary
         self.n_outputs = 1 if binary else self.n_classes
         self._weights = _sample_weight(sample_weight, self.n_samples)
+        if n_models is not None:
+            n_models = _integer("n_models", n_models)
+            if not 1 <= n_models < 2**31:
+                raise ValueError(f"n_models must be in [1, 2**31) (None: no stack); got {n_models}")
         if self._weights is not None and self._weights.ndim == 2:
             n_models = len(self._weights) if n_models is None else n_models
             if n_models != len(self._weights):
@@ -145,13 +162,17 @@ class Objective:
                 raise ValueError("standardize=True needs weights shared by all models; give (mean, scale)")
             mean, scale = self._problem.column_statistics(self._n_threads)
             scale[scale == 0] = 1.0
-        else:
+        elif isinstance(standardize, (tuple, list)) and len(standardize) == 2:
             mean, scale = (np.array(part, dtype=np.float64) for part in standardize)
+        else:
+            raise TypeError(f"standardize must be True, False or a pair (mean, scale); got {standardize!r}")
         for name, part in (("mean", mean), ("scale", scale)):
-            if part.shape != (self.n_features,) or not np.isfinite(part).all():
+            if part.shape != (self.n_features,):
                 raise ValueError(
-                    f"standardize: {name} must be finite and of shape ({self.n_features},); got {part.shape}"
+                    f"standardize: {name} must have shape ({self.n_features},); got {part.shape}"
                 )
+            if not np.isfinite(part).all():
+                raise ValueError(f"standardize: {name} must be finite; got {part[~np.isfinite(part)][0]}")
         if not (scale > 0).all():
             raise ValueError(f"standardize: scale must be positive; got {scale.min():g}")
         self.mean, self.scale = mean, scale
@@ -182,21 +203,31 @@ class Objective:
         if W.dtype != np.float32 and W.dtype != np.float64:
             raise TypeError(f"W must be float32 or float64 (the type of the computation); got {W.dtype}")
         if b is not None:
-            b = np.ascontiguousarray(b, dtype=W.dtype)
+            b = np.asarray(b)
             if b.shape != W.shape[:-1]:
                 raise ValueError(f"b must have shape {W.shape[:-1]}; got {b.shape}")
-        return np.ascontiguousarray(W), b
+            if b.dtype != W.dtype:
+                if b.dtype.kind not in "fiub":
+                    raise TypeError(f"b must hold real numbers; got dtype {b.dtype}")
+                with np.errstate(over="ignore"):  # the core says which number is not finite
+                    b = b.astype(W.dtype)
+            b = _packed(b)
+        return _packed(W), b
 
     def _rows(self, rows: Rows) -> slice | Array | None:
         if rows is None or isinstance(rows, slice):
             return rows
         index = np.asarray(rows)
+        if index.size == 0:
+            raise ValueError("rows must select at least one row; got none")
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise TypeError(
                 f"rows must be a slice or a one-dimensional array of integers; "
                 f"got {index.ndim} dimension(s) of {index.dtype}"
             )
-        return np.ascontiguousarray(index, dtype=np.int64)
+        if index.dtype.kind == "u" and index.max() >= self.n_samples:
+            raise ValueError(f"rows must lie in [0, {self.n_samples}); got {index.max()}")
+        return _packed(index.astype(np.int64, copy=False))
 
     @property
     def _standardization(self) -> tuple[Array, Array] | None:
@@ -213,13 +244,14 @@ class Objective:
         out: tuple[Array, Array] | None,
         with_gradient: bool,
     ) -> tuple[Any, Array | None, Array | None]:
+        given = (W, b, rows)
         W, b = self._parameters(W, b)
         values = np.empty(self.n_models or 1)
         grad_W = grad_b = None
         if with_gradient and out is None:
             grad_W, grad_b = np.empty_like(W), np.empty(W.shape[:-1], W.dtype)
         elif with_gradient and out is not None:
-            grad_W, grad_b = self._check_out(out, W, b)
+            grad_W, grad_b = self._check_out(out, W, given)
         self._problem.evaluate(
             W,
             b,
@@ -233,12 +265,15 @@ class Objective:
         )
         return (float(values[0]) if self.n_models is None else values), grad_W, grad_b
 
-    def _check_out(self, out: tuple[Array, Array], W: Array, b: Array | None) -> tuple[Array, Array]:
+    def _check_out(
+        self, out: tuple[Array, Array], W: Array, given: tuple[Any, Any, Rows]
+    ) -> tuple[Array, Array]:
         try:
             grad_W, grad_b = out
         except (TypeError, ValueError):
             raise TypeError("out must be a pair of arrays (grad_W, grad_b)") from None
-        inputs = [W, b, self._y, self._weights, *(self._X if isinstance(self._X, tuple) else (self._X,))]
+        inputs = [*given, self._y, self._weights, self.mean, self.scale]
+        inputs += self._X if isinstance(self._X, tuple) else (self._X,)
         for name, array, shape in (("grad_W", grad_W, W.shape), ("grad_b", grad_b, W.shape[:-1])):
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != W.dtype:
                 got = (
@@ -249,8 +284,8 @@ class Objective:
                 raise ValueError(
                     f"out: {name} must be an array of shape {shape} and dtype {W.dtype}; got {got}"
                 )
-            if not array.flags.c_contiguous or not array.flags.writeable:
-                raise ValueError(f"out: {name} must be C-contiguous and writeable")
+            if not array.flags.carray:
+                raise ValueError(f"out: {name} must be C-contiguous, aligned and writeable")
             if any(isinstance(i, np.ndarray) and np.may_share_memory(array, i) for i in inputs):
                 raise ValueError(f"out: {name} must not overlap an input")
         if np.may_share_memory(grad_W, grad_b):
@@ -418,7 +453,27 @@ def _thread_count(n_threads: int | None) -> int:
         return 0
     if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
         raise ValueError(f"n_threads must be a positive integer or None; got {n_threads!r}")
-    return int(n_threads)
+    return min(int(n_threads), _MOST_THREADS)
+
+
+def _integer(argument: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{argument} must be an integer; got {value!r}")
+    return int(value)
+
+
+def _packed(array: Array) -> Array:
+    """The array itself if it is C-contiguous and aligned, otherwise a copy that is."""
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return array.copy(order="C")
+
+
+def _as_array(argument: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{argument} is no array: {error}") from None
 
 
 def _matrix(X: Any) -> tuple[Any, tuple[int, int]]:
@@ -429,15 +484,24 @@ def _matrix(X: Any) -> tuple[Any, tuple[int, int]]:
         return _csr_parts(X)
     if hasattr(X, "tocsr"):
         raise TypeError(f"X must be dense or CSR; got {type(X).__name__} (X.tocsr() converts)")
-    X = np.asarray(X)
+    X = _as_array("X", X)
     if X.ndim != 2:
         raise ValueError(f"X must have two dimensions (n_samples, n_features); got shape {X.shape}")
-    return X, X.shape
+    return X, _not_empty(X.shape)
+
+
+def _not_empty(shape: tuple[Any, ...]) -> tuple[int, int]:
+    n_samples, n_features = shape
+    if n_samples < 1 or n_features < 1:
+        raise ValueError(f"X must have at least one sample and one feature; got shape {shape}")
+    return n_samples, n_features
 
 
 def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
-    data, indices, indptr = (np.ascontiguousarray(part) for part in (X.data, X.indices, X.indptr))
-    n_samples, n_features = X.shape
+    data, indices, indptr = (_packed(np.asarray(part)) for part in (X.data, X.indices, X.indptr))
+    if not isinstance(X.shape, tuple) or len(X.shape) != 2:
+        raise ValueError(f"X must have two dimensions (n_samples, n_features); got shape {X.shape}")
+    n_samples, n_features = _not_empty(tuple(_integer("X.shape", n) for n in X.shape))
     for name, part in (("data", data), ("indices", indices), ("indptr", indptr)):
         if part.ndim != 1:
             raise ValueError(f"X.{name} must be one-dimensional; got shape {part.shape}")
@@ -456,24 +520,38 @@ def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
 
 
 def _labels(values: Any, n_samples: int) -> Array:
-    y: Array = np.asarray(values)
+    y = _as_array("y", values)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
     if y.dtype.kind == "b":
         y = y.view(np.uint8)
     if y.dtype.kind not in "iu":
         raise TypeError(f"y must hold integers 0 .. n_classes - 1; got dtype {y.dtype}")
+    if not y.dtype.isnative:
+        raise TypeError(f"y must hold integers in native byte order; got dtype {y.dtype}")
     return y
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight)
+    weights = _as_array("sample_weight", sample_weight)
     if weights.ndim not in (1, 2) or weights.shape[-1] != n_samples:
         raise ValueError(
             f"sample_weight must have shape ({n_samples},) or (n_models, {n_samples}); got {weights.shape}"
         )
     if weights.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight must hold real numbers; got dtype {weights.dtype}")
-    return weights if weights.dtype in (np.float32, np.float64) else weights.astype(np.float64)
+    if weights.dtype not in (np.float32, np.float64) or not weights.flags.aligned:
+        weights = weights.astype(np.float32 if weights.dtype == np.float32 else np.float64)
+    return _in_range(weights)
+
+
+def _in_range(weights: Array) -> Array:
+    """Weights and a sum that float32 can hold: a common factor, a power of two, does not change the mean."""
+    largest = weights.max(axis=-1, keepdims=True)
+    outside = np.isfinite(largest) & (largest > 0) & ((largest < 2.0**-60) | (largest > 2.0**60))
+    if not outside.any():
+        return weights
+    scaled: Array = np.ldexp(weights, np.where(outside, -np.frexp(largest)[1], 0))
+    return scaled

@@ -558,6 +558,8 @@ cdef void _control(rc_control *control, int n_threads, rc_workspace *workspace) 
 cdef cnp.ndarray _weights(object W, int64_t *n_models, int64_t *n_classes, int64_t *n_features):
     """W as a C-contiguous float array, with its shape as a stack."""
     cdef cnp.ndarray array = np.ascontiguousarray(W)
+    if not array.flags.aligned:
+        array = array.copy()
     if array.dtype != np.float32 and array.dtype != np.float64:
         raise TypeError(f"W must be float32 or float64; got {array.dtype}")
     if array.ndim not in (2, 3):
@@ -588,7 +590,7 @@ def _output(W, array, out):
         out.ctypes.data != W.ctypes.data or out.strides != W.strides
     ):
         raise ValueError("out must be W itself or not overlap it")
-    return out if out.flags.c_contiguous else np.empty_like(array)
+    return out if out.flags.carray else np.empty_like(array)
 
 
 def penalty_value(W, double l1, double l2, double group):

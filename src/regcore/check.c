@@ -134,6 +134,34 @@ rc_status rc_check_problem(const rc_problem *p, rc_error *error)
     return RC_OK;
 }
 
+int rc_find_not_finite(const rc_problem *problem, const rc_rows *rows, rc_error *error)
+{
+    const rc_matrix *X = &problem->X;
+    const rc_kernels *k = rc_kernels_for(RC_FLOAT64);
+    const int sparse = X->indices != NULL, wide = X->index_dtype == RC_INT64;
+    for (int64_t i = 0; i < rows->n; i++) {
+        const int64_t row = rc_row_at(rows, i);
+        int64_t first = 0, end = X->n_columns;
+        if (sparse) {
+            first = wide ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
+            end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
+        }
+        for (int64_t j = first; j < end; j++) {
+            const char *at = (const char *)X->data +
+                             (sparse ? j * rc_item_size(X->dtype) : row * X->row_stride + j * X->column_stride);
+            double x;
+            k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
+            if (isfinite(x)) continue;
+            const int64_t column = !sparse ? j
+                                   : wide  ? ((const int64_t *)X->indices)[j]
+                                           : ((const int32_t *)X->indices)[j];
+            if (error) *error = (rc_error){"X", "must be finite", row, column, x};
+            return 1;
+        }
+    }
+    return 0;
+}
+
 const char *rc_status_message(rc_status status)
 {
     switch (status) {

@@ -227,7 +227,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     double *values = c->chunk_values + chunk * p->M;
 
     const int with_gradient = c->out->grad_W || c->out->grad_b;
-    const int buffer = with_gradient ? rc_joint_take(&c->joint) : 0;
+    const int buffer = with_gradient ? rc_joint_take(&c->joint, chunk) : 0;
     chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
 
     poll_host(c, thread);
@@ -426,37 +426,10 @@ static rc_status fail(rc_error *error, rc_status status, const char *argument, c
 /* A score was not finite: says which number of X, W or b is to blame. */
 static rc_status blame(const call *c, rc_error *error)
 {
-    const rc_problem *problem = c->plan.problem;
-    const rc_matrix *X = &problem->X;
     const rc_parameters *q = c->parameters;
     const int64_t n_W = c->plan.MC * c->plan.D;
-    const rc_kernels *k = rc_kernels_for(RC_FLOAT64);
     double x;
-    for (int64_t i = 0; i < c->plan.rows.n; i++) {
-        const int64_t row = rc_row_at(&c->plan.rows, i);
-        int64_t first = 0, end = c->plan.D;
-        if (c->plan.sparse) {
-            const int wide = X->index_dtype == RC_INT64;
-            first = wide ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-            end = wide ? ((const int64_t *)X->indptr)[row + 1] : ((const int32_t *)X->indptr)[row + 1];
-        }
-        for (int64_t j = first; j < end; j++) {
-            const char *at = (const char *)X->data +
-                             (c->plan.sparse ? j * rc_item_size(X->dtype) : row * X->row_stride + j * X->column_stride);
-            k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, &x, 1);
-            if (isfinite(x)) continue;
-            fail(error, RC_ERROR_NOT_FINITE, "X", "must be finite");
-            const int wide = X->index_dtype == RC_INT64;
-            if (error) {
-                error->row = row;
-                error->column = !c->plan.sparse ? j
-                                : wide          ? ((const int64_t *)X->indices)[j]
-                                                : ((const int32_t *)X->indices)[j];
-                error->value = x;
-            }
-            return RC_ERROR_NOT_FINITE;
-        }
-    }
+    if (rc_find_not_finite(c->plan.problem, &c->plan.rows, error)) return RC_ERROR_NOT_FINITE;
     const struct {
         const char *name;
         const void *data;

@@ -153,6 +153,9 @@ typedef struct {
     double (*multiply_add)(int64_t n, int64_t *per_round);
 } rc_kernels;
 
+/* check.c: 1 and an error with its row and column if a number of X in these rows is NaN or infinite */
+int rc_find_not_finite(const rc_problem *problem, const rc_rows *rows, rc_error *error);
+
 /* cpu.c: the one file that knows the levels */
 const rc_kernels *rc_kernels_for(rc_dtype real);
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels.h"
 #include "threads.h"
@@ -20,7 +21,9 @@ typedef struct {
     int64_t stride;
     double weight, *mean, *square;
     rc_joint joint;
-    rc_flag not_finite;
+    rc_flag not_finite, stop;
+    const rc_control *control;
+    struct timespec polled;
 } statistics;
 
 static double weight_at(const rc_problem *p, int64_t i)
@@ -88,18 +91,32 @@ static void join_chunk(void *context, int buffer)
     s->weight = total;
 }
 
+/* The calling thread asks its host now and then whether to go on. */
+static void poll_host(statistics *s, int thread)
+{
+    struct timespec now;
+    if (thread != 0 || !s->control->poll) return;
+    timespec_get(&now, TIME_UTC);
+    const double elapsed = (double)(now.tv_sec - s->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->polled.tv_nsec);
+    if (elapsed < 0.02 && elapsed >= 0) return;
+    s->polled = now;
+    if (s->control->poll(s->control->poll_context)) rc_flag_raise(&s->stop);
+}
+
 static void chunk_statistics(void *context, int64_t chunk, int thread)
 {
     statistics *s = context;
     const int64_t D = s->D, first = chunk * CHUNK;
     const int64_t end = first + CHUNK < s->problem->X.n_rows ? first + CHUNK : s->problem->X.n_rows;
-    const int buffer = rc_joint_take(&s->joint);
+    const int buffer = rc_joint_take(&s->joint, chunk);
     double *shift = s->scratch + buffer * s->stride, *sum = shift + D, *square = sum + D, *x = square + D;
     double *weight = shift + s->stride - 1, check = 0;
-    (void)thread;
+    poll_host(s, thread);
     memset(shift, 0, (size_t)(3 * D) * sizeof *x);
     *weight = 0;
-    if (s->problem->X.indices)
+    if (rc_flag_raised(&s->stop)) {
+        /* nothing more to add up */
+    } else if (s->problem->X.indices)
         sparse_sums(s, first, end, x, sum, square, weight);
     else
         dense_sums(s, first, end, x, shift, sum, square, weight);
@@ -114,7 +131,8 @@ rc_status rc_column_statistics(const rc_problem *problem, const rc_control *cont
     const int64_t D = problem->X.n_columns, n_chunks = (problem->X.n_rows + CHUNK - 1) / CHUNK;
     int n_threads = control->n_threads > 0 ? control->n_threads : rc_default_threads();
     if (n_threads > n_chunks) n_threads = (int)n_chunks;
-    statistics s = {.problem = problem, .k = rc_kernels_for(RC_FLOAT64), .D = D, .stride = (BLOCK + 3) * D + 1};
+    statistics s = {
+        .problem = problem, .k = rc_kernels_for(RC_FLOAT64), .D = D, .stride = (BLOCK + 3) * D + 1, .control = control};
     const int n_buffers = 2 * n_threads;
     const size_t numbers = (size_t)(n_buffers * s.stride + 2 * D);
     s.scratch = malloc(numbers * sizeof(double) + rc_joint_bytes(n_buffers));
@@ -125,9 +143,16 @@ rc_status rc_column_statistics(const rc_problem *problem, const rc_control *cont
     memset(s.mean, 0, (size_t)(2 * D) * sizeof(double));
     rc_parallel_for(n_chunks, n_threads, chunk_statistics, &s);
     rc_status status = RC_OK;
-    if (rc_flag_raised(&s.not_finite)) {
+    if (rc_flag_raised(&s.stop)) {
+        status = RC_INTERRUPTED;
+        if (error) *error = (rc_error){"", "interrupted", -1, -1, 0};
+    } else if (rc_flag_raised(&s.not_finite)) {
+        const rc_rows all = {NULL, 0, 1, problem->X.n_rows};
         status = RC_ERROR_NOT_FINITE;
-        if (error) *error = (rc_error){"X", "must be finite", -1, -1, 0};
+        if (!rc_find_not_finite(problem, &all, error)) {
+            status = RC_ERROR_OVERFLOW;
+            if (error) *error = (rc_error){"X", "finite, but its variance overflows float64", -1, -1, 0};
+        }
     }
     for (int64_t d = 0; d < D && status == RC_OK; d++) {
         /* what rounding leaves of a constant column is not a scale */

@@ -14,6 +14,8 @@
 #include <unistd.h>
 #endif
 
+enum { MOST_THREADS = 1024 }; /* an OpenMP runtime that cannot start a thread ends the process */
+
 /* ---------------------------------------------------------------- fork */
 
 static atomic_int forked; /* 1 in a child of a process that had this library loaded */
@@ -107,7 +109,7 @@ int rc_default_threads(void)
     const char *wanted = getenv("REGCORE_NUM_THREADS");
     const int n = wanted ? atoi(wanted) : 0;
     if (atomic_load(&forked)) return 1;
-    if (n > 0) return n;
+    if (n > 0) return n < MOST_THREADS ? n : MOST_THREADS;
 #if defined(_OPENMP)
     return omp_get_max_threads();
 #elif HAVE_POSIX
@@ -152,12 +154,14 @@ void rc_joint_init(rc_joint *joint, int n_buffers, void *memory)
     }
 }
 
-int rc_joint_take(rc_joint *joint)
+int rc_joint_take(rc_joint *joint, int64_t task)
 {
     int spins = 0;
     for (;;) {
         lock(joint);
-        const int buffer = joint->n_free ? joint->free[--joint->n_free] : -1;
+        /* later tasks must leave a buffer for the one that all wait for: its thread may have been stopped before it
+         * came here */
+        const int buffer = task < joint->next + joint->n_buffers ? joint->free[--joint->n_free] : -1;
         unlock(joint);
         if (buffer >= 0) return buffer;
         pause_a_little(&spins);

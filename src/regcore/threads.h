@@ -32,7 +32,8 @@ typedef struct {
 } rc_joint;
 size_t rc_joint_bytes(int n_buffers);
 void rc_joint_init(rc_joint *joint, int n_buffers, void *memory);
-int rc_joint_take(rc_joint *joint); /* a buffer for the task that the thread is about to do */
+/* A buffer for the task that the thread is about to do; every task that takes one must leave it. */
+int rc_joint_take(rc_joint *joint, int64_t task);
 void rc_joint_leave(rc_joint *joint, int64_t task, int buffer, void (*join)(void *context, int buffer), void *context);
 
 /* A flag that any thread raises and others read. Starts as {0}. */
