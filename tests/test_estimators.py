@@ -138,23 +138,6 @@ def test_penalty_object_is_taken_as_it_is(iris):
     np.testing.assert_array_equal(named.coef_, given.coef_)
 
 
-def test_without_penalty_alpha_is_the_least_decay_of_the_steps(two):
-    X, y = two
-    objective = Objective(X, (y == "virginica").astype(int), n_classes=2, binary=True)
-    options = {"solver": "sgd", "tol": None, "max_iter": 20}
-
-    def coef(alpha, penalty=None):
-        return LinearClassifier(penalty=penalty, alpha=alpha, random_state=0, **options).fit(X, y).coef_
-
-    def weights(**more):
-        return fit(objective, random_state=np.random.RandomState(0), **options, **more).W
-
-    np.testing.assert_array_equal(coef(0.5), weights(decay=0.5))
-    np.testing.assert_array_equal(coef(0.5, "none"), weights(decay=0.5))
-    np.testing.assert_array_equal(coef(0.0), weights())  # the solver's own floor
-    assert not np.array_equal(coef(0.5), coef(0.0))
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy"])
 def test_probabilities(iris, two, loss):
     for X, y in (iris, two):

@@ -434,7 +434,6 @@ def test_not_finite_data_is_named(rng, bad, matrix):
         ({"dropout": -0.1}, ValueError, "dropout must be finite, >= 0 and < 1; got -0.1"),
         ({"power_t": np.nan}, ValueError, "power_t must be finite"),
         ({"decay": -1.0}, ValueError, "decay must be finite, >= 0"),
-        ({"least_decay": -1.0}, ValueError, "least_decay must be finite, >= 0"),
         ({"average": 0}, ValueError, "average must be at least 1; got 0"),
         ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change must be at least 1"),
         ({"step": 1.0}, TypeError, "solver='sgd' has no option 'step'; its options are batch_size"),

@@ -296,10 +296,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return per_sample
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        options = {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
-        if "least_decay" in solver.options and self.penalty in (None, "none"):
-            options["least_decay"] = self.alpha
-        return options
+        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
 
     def _init(self, classes: Array, objective: Objective) -> tuple[Array, Array] | None:
         """Where to start: the previous coefficients, if they are wanted, there, and of this shape."""

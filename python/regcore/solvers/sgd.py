@@ -63,7 +63,6 @@ def sgd(
     eta0: float | None = None,
     power_t: float = 0.5,
     decay: float | None = None,
-    least_decay: float = 0.0,
     momentum: float = 0.0,
     average: bool | int = False,
     dropout: float = 0.0,
@@ -89,9 +88,6 @@ def sgd(
         Of "optimal". None: l1 + 2 l2 + group of the penalty (an estimator's alpha), but at least so much that
         the step halves in 2 epochs, or 1000 steps if these are more: weaker penalties say nothing about the
         curvature of the objective.
-    least_decay : float, default=0.0
-        A further lower bound of the default of `decay`. Estimators give their alpha, so that a fit without
-        penalty takes the steps of the penalised ones, as in SGDClassifier.
     momentum : float, default=0.0
         In [0, 1). On CSR a step then costs all of W.
     average : bool or int, default=False
@@ -125,7 +121,6 @@ def sgd(
         _real("eta0", eta0, above=0)
     if decay is not None:
         _real("decay", decay, least=0)
-    _real("least_decay", least_decay, least=0)
     _real("power_t", power_t, least=0)
     _real("momentum", momentum, least=0, below=1)
     _real("dropout", dropout, least=0, below=1)
@@ -144,7 +139,7 @@ def sgd(
     steps_per_epoch = -(-objective.n_samples // batch_size)
     if decay is None:
         steps_to_half = max(_STEPS_TO_HALF, _EPOCHS_TO_HALF * steps_per_epoch)
-        decay = max(_strength(objective), float(least_decay), 1 / (steps_to_half * first))
+        decay = max(_strength(objective), 1 / (steps_to_half * first))
     rate, power = _schedule(learning_rate, first, float(decay), power_t)
     loop = objective._stochastic_gradient(
         problem.W,
