@@ -9,6 +9,7 @@ computed in.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
+_SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
 
@@ -353,6 +355,29 @@ class Objective:
         found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
         return found
 
+    def _fingerprint(self) -> dict[str, Any]:
+        """What tells this problem from another one at little cost: labels, weights, a sample of X."""
+        rows = np.unique(np.linspace(0, self.n_samples - 1, _SAMPLED_ROWS).astype(np.int64))
+        if isinstance(self._X, tuple):
+            data, indices, indptr, _ = self._X
+            kind, stored = "csr", int(indptr[-1])
+            places = np.unique(np.linspace(0, max(stored - 1, 0), _SAMPLED_VALUES).astype(np.int64))[:stored]
+            sample = [indptr[rows].astype(np.int64), indices[places].astype(np.int64), data[places]]
+        else:
+            kind, stored = "dense", self._X.size
+            columns = np.unique(np.linspace(0, self.n_features - 1, _SAMPLED_VALUES).astype(np.int64))
+            sample = [self._X[np.ix_(rows, columns)]]
+        standardization = [] if self.mean is None or self.scale is None else [self.mean, self.scale]
+        return {
+            "n_classes": self.n_classes,
+            "matrix": kind,
+            "stored values": stored,
+            "sample of X": _digest(*sample),
+            "labels": _digest(self._y.astype(np.int64)),
+            "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
+            "standardize": _digest(*standardization) if standardization else None,
+        }
+
     # ------------------------------------------------------------------ prediction
 
     def scores(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
@@ -467,6 +492,13 @@ def _packed(array: Array) -> Array:
     if array.flags.c_contiguous and array.flags.aligned:
         return array
     return array.copy(order="C")
+
+
+def _digest(*arrays: Array) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _as_array(argument: str, value: Any) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
 from regcore.solvers.protocol import ProblemToSolve, Step
 from regcore.solvers.registry import Solver, resolve_solver
 from regcore.solvers.result import ConvergenceWarning, FitResult, FitState, HistoryEntry
@@ -40,6 +42,9 @@ def fit(
     dtype: Any = None,
     callbacks: Callback | Iterable[Callback] = (),
     random_state: int | np.random.Generator | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    resume: str | os.PathLike[str] | bool = False,
     **solver_options: Any,
 ) -> FitResult:
     """Minimise an objective over W and b.
@@ -66,6 +71,13 @@ def fit(
         Each is called after every iteration with a `FitState`, and stops the fit by returning True.
     random_state : int, Generator, RandomState or None, default=None
         Seed of what is random ("sgd": the order of the samples). None: a different one each time.
+    checkpoint : path, default=None
+        File to which the state of the fit is written now and then, and at its end: see Notes.
+    checkpoint_every : float, default=60.0
+        Seconds between two checkpoints; 0: one after every iteration.
+    resume : path or bool, default=False
+        Checkpoint to go on from. True: `checkpoint` itself if that file is there, otherwise the fit starts
+        anew, so that the same call serves for the first run and for all that follow.
     **solver_options
         Options of the solver, by name: see `regcore.solvers.fista.fista` and `regcore.solvers.sgd.sgd`.
 
@@ -76,18 +88,35 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it may be, or the solver cannot handle the objective.
+        If an argument is not what it may be, the solver cannot handle the objective, or the file to resume
+        from is damaged, is no checkpoint, or one of another fit.
+    OSError
+        If no file can be made at `checkpoint`, or none can be read at `resume`.
 
     Warns
     -----
     ConvergenceWarning
         Once, if `max_iter` came before `tol` was reached, if the solver could not get on, or after an
         interrupt.
+    RuntimeWarning
+        If a checkpoint could not be written, say to a full disk. The fit goes on, and tries again when the
+        next one is due; the last good checkpoint stays where it is.
 
     Notes
     -----
     A KeyboardInterrupt ends the fit, not the program: the result is the state that had been reached, with
     ``converged=False``.
+
+    A fit that goes on from a checkpoint ends where the fit that wrote it would have ended, bit for bit (the
+    seconds apart), on the same kind of CPU. The arguments must be those of that fit, which a fingerprint of
+    the problem, the solver and its options checks; only `tol`, `max_iter` and callbacks without a state may
+    differ, and `init` and `random_state` are not read. A checkpoint appears under its name when it is whole:
+    a fit that is killed, whenever it is, leaves the last one. One that converged, came to `max_iter` or was
+    stopped by a callback leaves its end; after an interrupt, or if the solver could not get on, the last
+    checkpoint that was due stands. A new fit replaces a file that is there already.
+
+    A callback may have a state of its own to be kept: a method ``state_dict()`` that returns a mapping of
+    names to arrays and numbers, and a method ``load_state_dict(mapping)`` that takes it back.
     """
     if objective.n_models is not None:
         raise ValueError(f"fit takes one model; the objective is a stack of {objective.n_models}")
@@ -97,16 +126,28 @@ def fit(
     limit = _max_iter(max_iter, chosen)
     W, b = _start(objective, init, fit_intercept, dtype)
     problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state))
+    checkpoints = Checkpoints(
+        checkpoint,
+        checkpoint_every,
+        resume,
+        calls,
+        lambda: fingerprint_of_fit(objective, chosen.name, solver_options, W, fit_intercept),
+    )
     steps = None
 
-    start = time.perf_counter()
     history: list[HistoryEntry] = []
     last = Step(W, b, math.nan, 0.0)
     zeros = np.zeros(W.shape[0], W.dtype)
+    stopped_by: list[Callback] = []
+    was_stopped = False
     converged, warn, message = False, True, ""
+    if (resumed := checkpoints.resumed) is not None:
+        last, history, was_stopped = resumed.step, resumed.history, resumed.was_stopped
+        problem = replace(problem, W=last.W, b=last.b, seed=resumed.seed, resume=resumed.state)
+    start = time.perf_counter() - (history[-1].seconds if history else 0.0)
     try:
         steps = chosen.function(problem, **solver_options)
-        while len(history) < limit:
+        while len(history) < limit and not was_stopped:
             try:
                 last = next(steps)
             except StopIteration as end:
@@ -118,13 +159,19 @@ def fit(
                 len(history) + 1, last.value, last.dual_gap, last.residual, last.n_passes, seconds
             )
             history.append(entry)
-            if calls and _stopped_by(calls, _state(entry, last, chosen, limit, zeros)):
-                message, warn = f"stopped by a callback after {len(history)} iterations", False
-                break
-        else:
+            if calls:
+                stopped_by = _stopping(calls, _state(entry, last, chosen, limit, zeros))
+                was_stopped = bool(stopped_by)
+            if not was_stopped:
+                checkpoints.after_step(last, history, problem.seed)
+        if was_stopped:
+            message, warn = f"stopped by a callback after {len(history)} iterations", False
+        elif not message:
             message, warn = f"ran for max_iter={limit} iterations", problem.tol is not None
             if warn:
                 message = _gave_up(chosen, limit, last, problem.tol)
+        if converged or was_stopped or len(history) >= limit:
+            checkpoints.at_end(last, history, problem.seed, stopped_by)
         if last.value_is_estimate:
             last = replace(last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1)
     except KeyboardInterrupt:
@@ -175,10 +222,9 @@ def _read_only(array: Array) -> Array:
     return view
 
 
-def _stopped_by(callbacks: tuple[Callback, ...], state: FitState) -> bool:
+def _stopping(callbacks: tuple[Callback, ...], state: FitState) -> list[Callback]:
     # every callback sees every iteration, also the one that another stops at
-    answers = [bool(callback(state)) for callback in callbacks]
-    return any(answers)
+    return [callback for callback in callbacks if callback(state)]
 
 
 # ---------------------------------------------------------------------- arguments

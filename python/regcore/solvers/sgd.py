@@ -33,7 +33,7 @@ size of all others together would.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -169,11 +169,31 @@ def _epochs(
     averages: bool,
     n_iter_no_change: int,
 ) -> Generator[Step, None, Outcome]:
-    best, n_worse = math.inf, 0
-    eta = smallest = adaptive_eta
-    if smallest is not None:
-        smallest *= _SMALLEST_SHARE
+    best, n_worse, eta = math.inf, 0, adaptive_eta
+    smallest = None if adaptive_eta is None else _SMALLEST_SHARE * adaptive_eta
+    saved = problem.resume
+    if saved is not None:
+        passes, best = saved["n_passes"], saved["best"]
+        n_worse = saved["n_worse"] if saved["tol"] == (problem.tol or 0.0) else 0
+        loop.set_state(saved)
+        if eta is not None:
+            eta = float(saved["eta"])
+            loop.set_eta0(eta)
+
+    def state() -> Mapping[str, Any]:
+        own = {"n_passes": passes, "best": best, "n_worse": n_worse, "tol": problem.tol or 0.0}
+        arrays: dict[str, Any] = loop.state()
+        return arrays | own | ({} if eta is None else {"eta": eta})
+
     while True:
+        if n_worse >= n_iter_no_change:
+            if eta is not None and smallest is not None and eta / _ADAPTIVE_DIVISOR >= smallest:
+                eta /= _ADAPTIVE_DIVISOR
+                loop.set_eta0(eta)
+                n_worse = 0
+            elif problem.tol is not None:
+                what = f"the training objective fell by less than {problem.tol:g} of itself"
+                return Outcome(True, f"{what} for {n_worse} epochs")
         try:
             value = loop.epoch()
         except OverflowError:
@@ -184,21 +204,9 @@ def _epochs(
             raise
         loop.parameters(problem.W, problem.b, averages)
         passes += 1
-        yield Step(problem.W, problem.b, value, passes, value_is_estimate=True)
-
         n_worse = n_worse + 1 if value > best - (problem.tol or 0.0) * abs(best) else 0
         best = min(best, value)
-        if n_worse < n_iter_no_change:
-            continue
-        if eta is not None and smallest is not None and eta / _ADAPTIVE_DIVISOR >= smallest:
-            eta /= _ADAPTIVE_DIVISOR
-            loop.set_eta0(eta)
-            n_worse = 0
-        elif problem.tol is not None:
-            return Outcome(
-                True,
-                f"the training objective fell by less than {problem.tol:g} of itself for {n_worse} epochs",
-            )
+        yield Step(problem.W, problem.b, value, passes, value_is_estimate=True, state=state)
 
 
 def _schedule(learning_rate: str, eta0: float, decay: float, power_t: float) -> tuple[float, float]:

@@ -195,6 +195,20 @@ void rc_sgd_set_eta0(rc_sgd *sgd, double eta0);
 /* The parameters, or their average (the parameters if nothing has been averaged yet); b may be NULL. */
 void rc_sgd_parameters(rc_sgd *sgd, int averaged, void *W, void *b);
 
+/* What one epoch hands on to the next, besides the options: an rc_sgd made from the same problem and options that is
+ * given the state of another one goes on as that would, bit for bit. */
+typedef struct {
+    void *W, *b;        /* (C, D) and (C,) of `real` */
+    void *V;            /* (C, D) of `real`, the velocity; untouched without momentum */
+    double *V_b;        /* (C,) */
+    double *sum;        /* (C, D), of the averaged steps; untouched without averages */
+    double *sum_b;      /* (C,) */
+    int64_t epoch, t;   /* how many there have been, of epochs and of steps */
+    int64_t n_averaged; /* steps in `sum` */
+} rc_sgd_state;
+void rc_sgd_get_state(const rc_sgd *sgd, rc_sgd_state *state);
+void rc_sgd_set_state(rc_sgd *sgd, const rc_sgd_state *state);
+
 /* Curvature of the data, from at most n_rows random rows x (standardised, times the square roots of the weights): the
  * largest eigenvalue of mean x x^T by power iteration, and the mean and the largest of ||x||^2. */
 rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, const double *scale, uint64_t seed,
