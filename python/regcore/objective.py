@@ -10,6 +10,7 @@ computed in.
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[Any]
@@ -343,6 +346,46 @@ class Objective:
         triple = (0.0, self._triple[1], 0.0)
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ a part of the samples
+
+    def _split(self, share: float, seed: int) -> tuple[Objective, Callable[[Array, Array], float]]:
+        """Set a share of the samples aside, of every class alike.
+
+        Return the objective of the others, and the mean loss of those as a function of W and b.
+        """
+        weights = np.ones(self.n_samples) if self._weights is None else self._weights.astype(np.float64)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(weights))
+        rows = rows[np.argsort(self._y[rows], kind="stable")]
+        # every 1/share-th of the rows in the order of their labels
+        counts = np.floor(np.arange(len(rows) + 1) * share)
+        held_out = np.sort(rows[np.diff(counts) > 0])
+        if not 0 < len(held_out) < len(rows):
+            raise ValueError(
+                f"a share of {share:g} of {len(rows)} samples sets {len(held_out)} aside; "
+                "there must be at least one, and one left"
+            )
+        watched = self._with(weights, None)
+        weights = weights.copy()
+        weights[held_out] = 0
+        return self._with(weights, self.penalty), lambda W, b: float(watched.value(W, b, rows=held_out))
+
+    def _with(self, sample_weight: Array, penalty: Penalty | None) -> Objective:
+        """The same problem with other weights and another penalty."""
+        X = self._X
+        if isinstance(X, tuple):
+            X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
+        return Objective(
+            X,
+            self._y,
+            loss=self.loss,
+            penalty=penalty,
+            sample_weight=sample_weight,
+            n_classes=self.n_classes,
+            binary=self.binary,
+            standardize=self._standardization or False,
+            n_threads=self._n_threads or None,
+        )
 
     # ------------------------------------------------------------------ stochastic steps
 

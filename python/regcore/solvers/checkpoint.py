@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.solvers.arguments import real
 from regcore.solvers.protocol import Step
 from regcore.solvers.result import HistoryEntry
 
@@ -187,11 +188,7 @@ class CheckpointFile:
 
     def __init__(self, path: Any, every: Any) -> None:
         self.path = _path("checkpoint", path)
-        if isinstance(every, bool) or not isinstance(every, Real):
-            raise TypeError(f"checkpoint_every must be a real number; got {type(every).__name__}")
-        self.every = float(every)
-        if not (math.isfinite(self.every) and self.every >= 0):
-            raise ValueError(f"checkpoint_every must be finite and >= 0; got {every}")
+        self.every = real("checkpoint_every", every, least=0)
         if os.path.isdir(self.path):
             raise IsADirectoryError(f"checkpoint must name a file; {self.path} is a directory")
         with open(self._new, "wb"):  # here and not after an hour
@@ -360,7 +357,12 @@ def _path(argument: str, path: Any) -> str:
 
 
 def fingerprint_of_fit(
-    objective: ObjectiveLike, solver: str, options: Mapping[str, Any], W: Array, fit_intercept: bool
+    objective: ObjectiveLike,
+    solver: str,
+    options: Mapping[str, Any],
+    W: Array,
+    fit_intercept: bool,
+    early_stopping: list[Any] | None = None,
 ) -> dict[str, Any]:
     """What must be the same for a fit to go on from a checkpoint, as JSON holds it.
 
@@ -380,6 +382,7 @@ def fingerprint_of_fit(
         "penalty (l1, l2, group)": parts,
         "solver": solver,
         "fit_intercept": fit_intercept,
+        "early_stopping": early_stopping,
     }
     found |= {f"option {name}": _plain(value) for name, value in options.items()}
     if hasattr(objective, "_fingerprint"):

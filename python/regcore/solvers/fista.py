@@ -114,7 +114,8 @@ def _iterate(work: _Workspace, problem: ProblemToSolve, step: float | None) -> G
             run.f_y = work.gradient_at(work.y)
         previous_step = run.step
         grows = run.n_accepted >= run.patience
-        run.step *= _GROWTH if grows else 1
+        if grows:
+            run.step = min(_GROWTH * run.step, max(work.longest_step, run.step))
         for n_halvings in range(_MOST_HALVINGS):
             accepted, value = work.try_step(run.f_y, run.step)
             if accepted:
@@ -197,6 +198,8 @@ class _Workspace:
         unused = np.empty(len(problem.W), self.dtype)
         self.gradient_out = (self.gradient.W, unused if self.gradient.b is None else self.gradient.b)
         self.slack = 10 * float(np.finfo(self.dtype).eps)
+        # where the gradient vanishes every step is accepted, until it is infinite
+        self.longest_step = math.sqrt(float(np.finfo(self.dtype).max))
         self.n_passes = 0
 
     def dot(self, a: Array, b: Array) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.solvers.callbacks import EarlyStopping
 from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
 from regcore.solvers.protocol import ProblemToSolve, Step
 from regcore.solvers.registry import Solver, resolve_solver
@@ -41,6 +42,7 @@ def fit(
     fit_intercept: bool = True,
     dtype: Any = None,
     callbacks: Callback | Iterable[Callback] = (),
+    early_stopping: EarlyStopping | None = None,
     random_state: int | np.random.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
@@ -68,7 +70,10 @@ def fit(
         Type of the computation, and of W. None: that of `init`; without one float32 for float32, float16,
         bool and 8-bit data, otherwise float64.
     callbacks : callable or iterable of callables, default=()
-        Each is called after every iteration with a `FitState`, and stops the fit by returning True.
+        Each is called after every iteration with a `FitState`, and stops the fit by returning True;
+        `Progress` is one.
+    early_stopping : EarlyStopping, default=None
+        Watches a validation value, stops the fit when it no longer falls, and gives it its best weights.
     random_state : int, Generator, RandomState or None, default=None
         Seed of what is random ("sgd": the order of the samples). None: a different one each time.
     checkpoint : path, default=None
@@ -116,13 +121,17 @@ def fit(
     checkpoint that was due stands. A new fit replaces a file that is there already.
 
     A callback may have a state of its own to be kept: a method ``state_dict()`` that returns a mapping of
-    names to arrays and numbers, and a method ``load_state_dict(mapping)`` that takes it back.
+    names to arrays and numbers, and a method ``load_state_dict(mapping)`` that takes it back; and a method
+    ``finish(result)``, called when the fit is over.
     """
     if objective.n_models is not None:
         raise ValueError(f"fit takes one model; the objective is a stack of {objective.n_models}")
     chosen = resolve_solver(solver, objective)
     _check_options(chosen, solver_options)
     calls = _callbacks(callbacks)
+    if early_stopping is not None:
+        objective = _checked_early_stopping(early_stopping)._begin(objective)
+        calls = (early_stopping, *calls)
     limit = _max_iter(max_iter, chosen)
     W, b = _start(objective, init, fit_intercept, dtype)
     problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state))
@@ -131,7 +140,14 @@ def fit(
         checkpoint_every,
         resume,
         calls,
-        lambda: fingerprint_of_fit(objective, chosen.name, solver_options, W, fit_intercept),
+        lambda: fingerprint_of_fit(
+            objective,
+            chosen.name,
+            solver_options,
+            W,
+            fit_intercept,
+            None if early_stopping is None else early_stopping._describe(),
+        ),
     )
     steps = None
 
@@ -165,24 +181,33 @@ def fit(
             if not was_stopped:
                 checkpoints.after_step(last, history, problem.seed)
         if was_stopped:
-            message, warn = f"stopped by a callback after {len(history)} iterations", False
+            warn = False
+            message = f"stopped by a callback after {len(history)} iterations"
+            if early_stopping is not None and early_stopping._is_over:
+                message = early_stopping._reason
         elif not message:
             message, warn = f"ran for max_iter={limit} iterations", problem.tol is not None
             if warn:
                 message = _gave_up(chosen, limit, last, problem.tol)
         if converged or was_stopped or len(history) >= limit:
             checkpoints.at_end(last, history, problem.seed, stopped_by)
+        if early_stopping is not None:
+            last = early_stopping._restored(last, history)
         if last.value_is_estimate:
             last = replace(last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1)
     except KeyboardInterrupt:
         converged, warn = False, True
         message = f"interrupted after {len(history)} iterations; this is the state reached so far"
+        if early_stopping is not None:
+            last = early_stopping._restored(last, history)
     finally:
         if steps is not None:
             steps.close()
+    if early_stopping is not None and 0 < early_stopping.best_iteration < len(history):
+        message += f"; {early_stopping._account}"
     if warn:
         warnings.warn(f"solver={chosen.name!r}: {message}", ConvergenceWarning, stacklevel=2)
-    return FitResult(
+    result = FitResult(
         W=last.W,
         b=zeros if last.b is None else last.b,
         value=last.value,
@@ -195,6 +220,10 @@ def fit(
         message=message,
         solver=chosen.name,
     )
+    for callback in calls:
+        if hasattr(callback, "finish"):
+            callback.finish(result)
+    return result
 
 
 def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float | None) -> str:
@@ -236,6 +265,14 @@ def _callbacks(callbacks: Callback | Iterable[Callback]) -> tuple[Callback, ...]
         if not callable(callback):
             raise TypeError(f"callbacks must be callable with one argument; got {type(callback).__name__}")
     return found
+
+
+def _checked_early_stopping(early_stopping: Any) -> EarlyStopping:
+    if not isinstance(early_stopping, EarlyStopping):
+        raise TypeError(
+            f"early_stopping must be an EarlyStopping or None; got {type(early_stopping).__name__}"
+        )
+    return early_stopping
 
 
 def _check_options(solver: Solver, options: Mapping[str, Any]) -> None:

@@ -34,10 +34,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from regcore.losses import Loss
+from regcore.solvers.arguments import integer, real
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -111,24 +111,20 @@ def sgd(
     Bottou, "Stochastic gradient descent tricks", 2012. Duchi and Singer, "Efficient online and batch learning
     using forward backward splitting", Journal of Machine Learning Research 10 (2009).
     """
-    _integer("batch_size", batch_size)
-    _integer("n_iter_no_change", n_iter_no_change)
+    integer("batch_size", batch_size)
+    integer("n_iter_no_change", n_iter_no_change)
     if learning_rate not in SCHEDULES:
         raise ValueError(
             f"learning_rate must be one of {', '.join(map(repr, SCHEDULES))}; got {learning_rate!r}"
         )
     if eta0 is not None:
-        _real("eta0", eta0, above=0)
+        real("eta0", eta0, above=0)
     if decay is not None:
-        _real("decay", decay, least=0)
-    _real("power_t", power_t, least=0)
-    _real("momentum", momentum, least=0, below=1)
-    _real("dropout", dropout, least=0, below=1)
-    if isinstance(average, bool):
-        average_from = 2 if average else None
-    else:
-        _integer("average", average)
-        average_from = int(average)
+        real("decay", decay, least=0)
+    real("power_t", power_t, least=0)
+    real("momentum", momentum, least=0, below=1)
+    real("dropout", dropout, least=0, below=1)
+    average_from = (2 if average else None) if isinstance(average, bool) else integer("average", average)
 
     objective = problem.objective
     if not hasattr(objective, "_stochastic_gradient"):
@@ -249,22 +245,3 @@ def _curvature_on_the_way(objective: ObjectiveLike) -> float:
         case Loss.CRAMMER_SINGER:
             bound, factor = 2.0, 4.0
     return bound / (factor if n_outputs > 2 else 1.0)
-
-
-def _integer(argument: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{argument} must be an integer; got {type(value).__name__}")
-    if int(value) < 1:
-        raise ValueError(f"{argument} must be at least 1; got {value}")
-
-
-def _real(
-    argument: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{argument} must be a real number; got {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and number >= least and above < number < below):
-        low = f"> {above:g}" if above > -math.inf else f">= {least:g}"
-        high = f" and < {below:g}" if below < math.inf else ""
-        raise ValueError(f"{argument} must be finite, {low}{high}; got {value!r}")
