@@ -31,6 +31,7 @@ class Problem:
         loss: int,
         n_classes: int,
         n_models: int = 1,
+        label_smoothing: float = 0.0,
     ) -> None: ...
     def evaluate(
         self,

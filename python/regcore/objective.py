@@ -10,6 +10,7 @@ computed in.
 from __future__ import annotations
 
 import hashlib
+from numbers import Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -58,8 +59,10 @@ class Objective:
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
         Used as it is: see the module's description.
-    y : array-like of integers of shape (n_samples,)
-        Labels 0 .. n_classes - 1.
+    y : array-like of shape (n_samples,) or (n_samples, n_classes)
+        Labels 0 .. n_classes - 1. For cross_entropy also soft targets: probabilities of the classes, float32
+        or float64, one row a sample; in the binary form those of label 1 alone will do. The loss is then
+        -sum_c y[c] log p[c].
     loss : {"cross_entropy", "hinge", "squared_hinge", "crammer_singer"}
     penalty : Penalty, default=None
         `L1`, `L2`, `ElasticNet`, `GroupL1`, or None.
@@ -75,6 +78,9 @@ class Objective:
     standardize : bool or (mean, scale), default=False
         Work on (x - mean) / scale without a copy of X: both are folded into W, b and the gradient.
         True computes them by `column_statistics`, with the sample weights; a constant column keeps scale 1.
+    label_smoothing : float, default=0.0
+        e in [0, 1), for cross_entropy: the target of a sample is (1 - e) times its own (1 for its label) plus
+        e / n_classes for every class.
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it, to the last bit.
 
@@ -86,6 +92,7 @@ class Objective:
     n_models : int or None
     loss : Loss
     penalty : Penalty or None
+    label_smoothing : float
     mean, scale : ndarray of float64 of shape (n_features,), or None
         The standardisation.
 
@@ -115,6 +122,7 @@ class Objective:
         binary: bool = False,
         n_models: int | None = None,
         standardize: bool | tuple[Any, Any] = False,
+        label_smoothing: float = 0.0,
         n_threads: int | None = None,
     ) -> None:
         self.loss = resolve_loss(loss, binary=binary)
@@ -124,9 +132,12 @@ class Objective:
         self._n_threads = _thread_count(n_threads)
         self._X, shape = _matrix(X)
         self.n_samples, self.n_features = shape
-        self._y = _labels(y, self.n_samples)
+        self._y = _labels(y, self.n_samples, self.loss, binary)
+        self.label_smoothing = _label_smoothing(label_smoothing, self.loss)
+        if self._y.ndim == 2:
+            n_classes = _columns(self._y) if n_classes is None else n_classes
         if n_classes is None:
-            n_classes = max(2, int(self._y.max(initial=0)) + 1)
+            n_classes = 2 if self._y.dtype.kind == "f" else max(2, int(self._y.max(initial=0)) + 1)
             if n_classes > _MOST_CLASSES:
                 raise ValueError(f"y must hold labels below 2**24; got {n_classes - 1}")
         n_classes = _integer("n_classes", n_classes)
@@ -138,6 +149,8 @@ class Objective:
             )
         if n_classes > _MOST_CLASSES:
             raise ValueError(f"n_classes must be at most 2**24; got {n_classes}")
+        if self._y.ndim == 2 and self._y.shape[1] != n_classes:
+            raise ValueError(f"y must have n_classes={n_classes} columns; got shape {self._y.shape}")
         self.n_classes = n_classes
         self.binary = binary
         self.n_outputs = 1 if binary else self.n_classes
@@ -154,7 +167,13 @@ class Objective:
                 )
         self.n_models = n_models
         self._problem = _core.Problem(
-            self._X, self._y, self._weights, int(self.loss), self.n_outputs, n_models or 1
+            self._X,
+            self._y,
+            self._weights,
+            int(self.loss),
+            self.n_outputs,
+            n_models or 1,
+            self.label_smoothing,
         )
         self.mean: Array | None = None
         self.scale: Array | None = None
@@ -189,6 +208,10 @@ class Objective:
         """Type in which X is stored."""
         dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
         return dtype
+
+    @property
+    def _is_soft(self) -> bool:
+        return self._y.dtype.kind == "f"
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -350,13 +373,14 @@ class Objective:
     # ------------------------------------------------------------------ a part of the samples
 
     def _split(self, share: float, seed: int) -> tuple[Objective, Callable[[Array, Array], float]]:
-        """Set a share of the samples aside, of every class alike.
+        """Set a share of the samples aside, of every class alike unless the targets are soft.
 
         Return the objective of the others, and the mean loss of those as a function of W and b.
         """
         weights = np.ones(self.n_samples) if self._weights is None else self._weights.astype(np.float64)
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(weights))
-        rows = rows[np.argsort(self._y[rows], kind="stable")]
+        if not self._is_soft:
+            rows = rows[np.argsort(self._y[rows], kind="stable")]
         # every 1/share-th of the rows in the order of their labels
         counts = np.floor(np.arange(len(rows) + 1) * share)
         held_out = np.sort(rows[np.diff(counts) > 0])
@@ -384,6 +408,7 @@ class Objective:
             n_classes=self.n_classes,
             binary=self.binary,
             standardize=self._standardization or False,
+            label_smoothing=self.label_smoothing,
             n_threads=self._n_threads or None,
         )
 
@@ -416,7 +441,8 @@ class Objective:
             "matrix": kind,
             "stored values": stored,
             "sample of X": _digest(*sample),
-            "labels": _digest(self._y.astype(np.int64)),
+            "labels": _digest(self._y if self._is_soft else self._y.astype(np.int64)),
+            "label_smoothing": self.label_smoothing,
             "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
             "standardize": _digest(*standardization) if standardization else None,
         }
@@ -463,6 +489,7 @@ def loss_and_grad(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: Any = None,
+    label_smoothing: float = 0.0,
     out: tuple[Array, Array] | None = None,
     n_threads: int | None = None,
 ) -> ValueAndGrad:
@@ -471,11 +498,11 @@ def loss_and_grad(
     Parameters
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
-    y : array-like of integers of shape (n_samples,)
+    y : array-like of integers of shape (n_samples,), or soft targets as in `Objective`
     W : ndarray of shape (n_classes, n_features), (1, n_features) for the binary form, or a stack of models
         (n_models, n_classes, n_features); float32 or float64
     b : ndarray of shape (n_classes,) or (n_models, n_classes), default=None
-    loss, penalty, sample_weight, n_threads
+    loss, penalty, sample_weight, label_smoothing, n_threads
         As in `Objective`.
     out : (grad_W, grad_b), default=None
         Where the gradient goes.
@@ -501,6 +528,7 @@ def loss_and_grad(
         loss=loss,
         penalty=penalty,
         sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
         n_classes=max(2, n_outputs),
         binary=n_outputs == 1,
         n_models=len(W) if W.ndim == 3 else None,
@@ -594,8 +622,10 @@ def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
     return (data, indices, indptr, (n_samples, n_features)), (n_samples, n_features)
 
 
-def _labels(values: Any, n_samples: int) -> Array:
+def _labels(values: Any, n_samples: int, loss: Loss, binary: bool) -> Array:
     y = _as_array("y", values)
+    if y.ndim == 2 or (binary and y.dtype.kind == "f"):
+        return _soft_targets(y, n_samples, loss)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
     if y.dtype.kind == "b":
@@ -605,6 +635,35 @@ def _labels(values: Any, n_samples: int) -> Array:
     if not y.dtype.isnative:
         raise TypeError(f"y must hold integers in native byte order; got dtype {y.dtype}")
     return y
+
+
+def _soft_targets(y: Array, n_samples: int, loss: Loss) -> Array:
+    if loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(
+            f"y must hold labels for loss={loss.label!r}; soft targets are for 'cross_entropy', got {y.ndim} "
+            f"dimension(s) of {y.dtype}"
+        )
+    if y.ndim not in (1, 2) or len(y) != n_samples:
+        raise ValueError(f"y must have {n_samples} rows, one a row of X; got shape {y.shape}")
+    if y.dtype not in (np.float32, np.float64):
+        raise TypeError(f"y must hold float32 or float64 if it has two dimensions; got dtype {y.dtype}")
+    return y
+
+
+def _columns(y: Array) -> int:
+    if y.shape[1] < 2:
+        raise ValueError(f"y must have a column for each of at least two classes; got shape {y.shape}")
+    return int(y.shape[1])
+
+
+def _label_smoothing(value: Any, loss: Loss) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"label_smoothing must be a real number; got {type(value).__name__}")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1); got {value}")
+    if value and loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(f"label_smoothing is for loss='cross_entropy'; got loss={loss.label!r}")
+    return float(value)
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:

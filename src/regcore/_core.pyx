@@ -54,6 +54,11 @@ cdef extern from "regcore.h" nogil:
         const void *indptr
         rc_dtype index_dtype
         int64_t nnz
+    ctypedef struct rc_targets:
+        const void *data
+        rc_dtype dtype
+        int64_t row_stride
+        int64_t column_stride
     ctypedef struct rc_penalty:
         double l1
         double l2
@@ -61,6 +66,8 @@ cdef extern from "regcore.h" nogil:
     ctypedef struct rc_problem:
         rc_matrix X
         rc_vector y
+        rc_targets targets
+        double label_smoothing
         rc_vector weights
         int64_t weights_model_stride
         rc_loss loss
@@ -292,13 +299,15 @@ cdef class Problem:
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), or tuple (data, indices, indptr, shape)
-    y : ndarray of integers of shape (n_samples,), or None (scores only)
+    y : ndarray of integers of shape (n_samples,), or None (scores only); for cross_entropy also probabilities,
+        float32 or float64, of shape (n_samples, n_classes), or (n_samples,) of label 1 in the binary form
     weights : float32 or float64 ndarray of shape (n_samples,) or (n_models, n_samples), or None
     loss : int
         Code of the loss.
     n_classes : int
         Rows of one model's W; 1 means the binary form.
     n_models : int
+    label_smoothing : float
     """
 
     cdef rc_problem problem
@@ -307,7 +316,7 @@ cdef class Problem:
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
 
-    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
+    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1, double label_smoothing=0):
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
@@ -325,7 +334,15 @@ cdef class Problem:
             self.problem.X.row_stride, self.problem.X.column_stride = data.strides[0], data.strides[1]
         self.problem.X.data = cnp.PyArray_DATA(data)
         self.problem.X.dtype = <rc_dtype>_code(data, "X")
-        if y is not None:
+        self.problem.label_smoothing = label_smoothing
+        if y is not None and y.ndim == 2:
+            labels = y
+            if labels.shape[1] != max(n_classes, 2):
+                raise ValueError("y must have one column a class")
+            self.problem.targets = rc_targets(
+                cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0], labels.strides[1]
+            )
+        elif y is not None:
             labels = y
             self.problem.y = rc_vector(cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0])
         if weights is not None:

@@ -177,7 +177,7 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
     const rc_problem *problem = p->problem;
     const int64_t padded = round_up(n, p->k->lanes);
     double check = 0;
-    p->k->load_vector(&problem->y, &p->rows, first, n, padded, s->y);
+    rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
         if (m == 0 || problem->weights_model_stride) {
             static const double one = 1;
@@ -189,8 +189,7 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
             p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
         }
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
-                                                                                 s->w, &check);
+        values[m] += rc_block_loss(p, s, scores, n, &check);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -456,7 +455,7 @@ static rc_status check_call(const rc_problem *problem, const rc_rows *rows, cons
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
     if (!q->W) return fail(error, RC_ERROR_ARGUMENT, "W", "is missing");
-    if (needs_y && !problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (needs_y && !problem->y.data && !problem->targets.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (rows->n < 1) return fail(error, RC_ERROR_ARGUMENT, "rows", "must select at least one row");
     const int64_t N = problem->X.n_rows;
     for (int64_t i = 0; i < rows->n; i += rows->index || rows->n == 1 ? 1 : rows->n - 1)

@@ -215,10 +215,9 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
 
     const rc_vector w = problem->weights.data ? problem->weights : (rc_vector){&one, RC_FLOAT64, 0};
     double check = 0;
-    p->k->load_vector(&problem->y, &p->rows, first, n, padded, scratch->y);
+    rc_load_labels(p, scratch, first, n);
     p->k->load_vector(&w, &p->rows, first, n, padded, scratch->w);
-    *loss += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scratch->S, p->ld, p->C, padded, scratch->y,
-                                                                         scratch->w, &check);
+    *loss += rc_block_loss(p, scratch, scratch->S, n, &check);
     if (check != 0) return RC_ERROR_OVERFLOW; /* NaN */
 
     if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
@@ -536,7 +535,7 @@ static rc_status check_options(const rc_problem *problem, const rc_sgd_options *
 {
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
-    if (!problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (!problem->y.data && !problem->targets.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (problem->n_models != 1) return fail(error, RC_ERROR_ARGUMENT, "W", "must be one model");
     if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
         return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
