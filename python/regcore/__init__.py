@@ -15,6 +15,7 @@ from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progress, fit
+from regcore.weights import sample_weights
 
 if TYPE_CHECKING:
     from regcore.estimators import LinearClassifier as LinearClassifier
@@ -40,6 +41,7 @@ __all__ = [
     "fit",
     "loss_and_grad",
     "reference",
+    "sample_weights",
 ]
 
 
