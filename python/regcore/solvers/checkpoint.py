@@ -30,6 +30,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -166,6 +167,11 @@ def _has_state(callback: Any) -> bool:
     return hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
 
 
+@cache
+def _version() -> str:
+    return metadata.version("regcore")
+
+
 # ---------------------------------------------------------------------- writing
 
 
@@ -244,7 +250,7 @@ def _as_arrays(checkpoint: Checkpoint) -> dict[str, Array]:
     step = checkpoint.step
     about = {
         "format": _FORMAT,
-        "regcore": metadata.version("regcore"),
+        "regcore": _version(),
         "fingerprint": checkpoint.fingerprint,
         "seed": checkpoint.seed,
         "step": {name: getattr(step, name) for name in _SCALARS},
@@ -308,10 +314,10 @@ def read_checkpoint(path: Any, fingerprint: Mapping[str, Any]) -> Checkpoint:
             ) from error
     if not whole:
         raise ValueError(f"resume: {path} is damaged: its checksum is not that of its contents")
-    if written != (_FORMAT, metadata.version("regcore")):
+    if written != (_FORMAT, _version()):
         raise ValueError(
             f"resume: {path} was written by regcore {written[1]} ({written[0]}), this is "
-            f"{metadata.version('regcore')} ({_FORMAT}); to start from its weights, load W and b with "
+            f"{_version()} ({_FORMAT}); to start from its weights, load W and b with "
             "np.load and give them as init"
         )
     found = about["fingerprint"]
