@@ -364,6 +364,7 @@ def test_space_that_comes_back(tmp_path, monkeypatch):
     with pytest.warns(RuntimeWarning, match="no checkpoint could be written") as caught:
         fit(objective, tol=None, max_iter=8, checkpoint=path, checkpoint_every=0, callbacks=fill)
     assert len(caught) == 3  # the iterations 2, 3 and 4
+    assert {warning.filename for warning in caught} == {__file__}
     assert_same(fit(objective, tol=None, max_iter=9), fit(objective, tol=None, max_iter=9, resume=path))
 
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "CheckpointFile", "Checkpoints", "fingerprint_of_fit", "read_checkpoint"]
 
 _FORMAT = "regcore checkpoint 1"
+_FRAMES = 6  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
 _SCALARS = ("value", "n_passes", "dual_gap", "residual", "value_is_estimate")
 # what reading a file that is no whole archive of plain arrays may raise
 _DAMAGE = (
@@ -146,19 +147,22 @@ class Checkpoints:
     def after_step(self, step: Step, history: list[HistoryEntry], seed: int) -> None:
         """Write a checkpoint if one is due."""
         if self._file is not None and self._file.is_due:
-            self._save(step, history, seed, False)
+            self._save(step, history, seed, False, _FRAMES + 1)
 
     def at_end(self, step: Step, history: list[HistoryEntry], seed: int, stopped_by: Sequence[Any]) -> None:
         """Write the last checkpoint, of a fit that could be asked for more; `stopped_by` are callbacks."""
         if self._file is not None and len(history) > self._saved:
-            self._save(step, history, seed, any(_has_state(callback) for callback in stopped_by))
+            self._save(step, history, seed, any(_has_state(callback) for callback in stopped_by), _FRAMES)
 
-    def _save(self, step: Step, history: list[HistoryEntry], seed: int, was_stopped: bool) -> None:
+    def _save(
+        self, step: Step, history: list[HistoryEntry], seed: int, was_stopped: bool, stacklevel: int
+    ) -> None:
         if self._file is None or step.state is None:
             raise TypeError("checkpoint: this solver gives no state that could be saved")
         callbacks = [(type(c).__name__, c.state_dict()) for c in self._with_state]
         self._file.write(
-            Checkpoint(self._fingerprint, step, seed, history, step.state(), callbacks, was_stopped)
+            Checkpoint(self._fingerprint, step, seed, history, step.state(), callbacks, was_stopped),
+            stacklevel,
         )
         self._saved = len(history)
 
@@ -212,7 +216,7 @@ class CheckpointFile:
         """Whether the time has come."""
         return time.perf_counter() >= self._due
 
-    def write(self, checkpoint: Checkpoint) -> None:
+    def write(self, checkpoint: Checkpoint, stacklevel: int) -> None:
         """Replace the file by a new checkpoint; if that fails, warn and leave the file as it is."""
         arrays = _as_arrays(checkpoint)
         try:
@@ -222,7 +226,7 @@ class CheckpointFile:
                 f"no checkpoint could be written to {self.path} ({error}); the fit goes on, and the last "
                 "checkpoint that was written is still there, if there was one",
                 RuntimeWarning,
-                stacklevel=5,  # the caller of fit
+                stacklevel=stacklevel,
             )
         self._due = time.perf_counter() + self.every
 

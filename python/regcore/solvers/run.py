@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +15,7 @@ import numpy as np
 
 from regcore.solvers.callbacks import EarlyStopping
 from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
-from regcore.solvers.protocol import ProblemToSolve, Step
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 from regcore.solvers.registry import Solver, resolve_solver
 from regcore.solvers.result import ConvergenceWarning, FitResult, FitState, HistoryEntry
 
@@ -149,84 +149,140 @@ def fit(
             None if early_stopping is None else early_stopping._describe(),
         ),
     )
-    steps = None
-
-    history: list[HistoryEntry] = []
-    last = Step(W, b, math.nan, 0.0)
-    zeros = np.zeros(W.shape[0], W.dtype)
-    stopped_by: list[Callback] = []
-    was_stopped = False
-    converged, warn, message = False, True, ""
-    if (resumed := checkpoints.resumed) is not None:
-        last, history, was_stopped = resumed.step, resumed.history, resumed.was_stopped
-        problem = replace(problem, W=last.W, b=last.b, seed=resumed.seed, resume=resumed.state)
-    start = time.perf_counter() - (history[-1].seconds if history else 0.0)
-    try:
-        steps = chosen.function(problem, **solver_options)
-        while len(history) < limit and not was_stopped:
-            try:
-                last = next(steps)
-            except StopIteration as end:
-                converged, message = end.value.converged, end.value.message
-                warn = not converged
-                break
-            seconds = time.perf_counter() - start
-            entry = HistoryEntry(
-                len(history) + 1, last.value, last.dual_gap, last.residual, last.n_passes, seconds
-            )
-            history.append(entry)
-            if calls:
-                stopped_by = _stopping(calls, _state(entry, last, chosen, limit, zeros))
-                was_stopped = bool(stopped_by)
-            if not was_stopped:
-                checkpoints.after_step(last, history, problem.seed)
-        if was_stopped:
-            warn = False
-            message = f"stopped by a callback after {len(history)} iterations"
-            if early_stopping is not None and early_stopping._is_over:
-                message = early_stopping._reason
-        elif not message:
-            message, warn = f"ran for max_iter={limit} iterations", problem.tol is not None
-            if warn:
-                message = _gave_up(chosen, limit, last, problem.tol)
-        if converged or was_stopped or len(history) >= limit:
-            checkpoints.at_end(last, history, problem.seed, stopped_by)
-        if early_stopping is not None:
-            last = early_stopping._restored(last, history)
-        if last.value_is_estimate:
-            last = replace(last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1)
-    except KeyboardInterrupt:
-        converged, warn = False, True
-        message = f"interrupted after {len(history)} iterations; this is the state reached so far"
-        if early_stopping is not None:
-            last = early_stopping._restored(last, history)
-    finally:
-        if steps is not None:
-            steps.close()
-    if early_stopping is not None and 0 < early_stopping.best_iteration < len(history):
-        message += f"; {early_stopping._account}"
-    if warn:
-        warnings.warn(f"solver={chosen.name!r}: {message}", ConvergenceWarning, stacklevel=2)
-    result = FitResult(
-        W=last.W,
-        b=zeros if last.b is None else last.b,
-        value=last.value,
-        dual_gap=last.dual_gap,
-        residual=last.residual,
-        n_iter=len(history),
-        n_passes=last.n_passes,
-        history=history,
-        converged=converged,
-        message=message,
-        solver=chosen.name,
-    )
+    run = _Run(chosen, problem, calls, early_stopping, checkpoints)
+    run.go(solver_options)
+    if run.must_warn:
+        warnings.warn(f"solver={chosen.name!r}: {run.message}", ConvergenceWarning, stacklevel=2)
+    result = run.result()
     for callback in calls:
         if hasattr(callback, "finish"):
             callback.finish(result)
     return result
 
 
-def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float | None) -> str:
+class _Run:
+    """A fit under way: the solver's steps, what is recorded of them, and how it ended."""
+
+    def __init__(
+        self,
+        solver: Solver,
+        problem: ProblemToSolve,
+        callbacks: tuple[Callback, ...],
+        early_stopping: EarlyStopping | None,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.solver = solver
+        self.problem = problem
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.checkpoints = checkpoints
+        self.last = Step(problem.W, problem.b, math.nan, 0.0)
+        self.history: list[HistoryEntry] = []
+        self.stopped_by: list[Callback] = []
+        self.is_stopped = False
+        self.converged, self.must_warn, self.message = False, True, ""
+        self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
+        if (resumed := checkpoints.resumed) is not None:
+            self.last, self.history, self.is_stopped = resumed.step, resumed.history, resumed.was_stopped
+            self.problem = replace(
+                problem, W=self.last.W, b=self.last.b, seed=resumed.seed, resume=resumed.state
+            )
+        self._start = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
+
+    def go(self, options: Mapping[str, Any]) -> None:
+        """Run the solver to its end, the limit, a callback's stop, or an interrupt."""
+        steps = None
+        try:
+            steps = self.solver.function(self.problem, **options)
+            outcome = self._follow(steps)
+            self._conclude(outcome)
+            if self.converged or outcome is None:
+                self.checkpoints.at_end(self.last, self.history, self.problem.seed, self.stopped_by)
+            self._take_the_best()
+            if self.last.value_is_estimate:
+                value = float(self.problem.objective.value(self.last.W, self.last.b))
+                self.last = replace(self.last, value=value, n_passes=self.last.n_passes + 1)
+        except KeyboardInterrupt:
+            self.converged, self.must_warn = False, True
+            n_iter = len(self.history)
+            self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
+            self._take_the_best()
+        finally:
+            if steps is not None:
+                steps.close()
+        best = 0 if self.early_stopping is None else self.early_stopping.best_iteration
+        if self.early_stopping is not None and 0 < best < len(self.history):
+            self.message += f"; {self.early_stopping._account}"
+
+    def _follow(self, steps: Generator[Step, None, Outcome]) -> Outcome | None:
+        """Record the steps; return the solver's outcome, or None if it could have gone on."""
+        while len(self.history) < self.problem.max_iter and not self.is_stopped:
+            try:
+                self.last = step = next(steps)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            seconds = time.perf_counter() - self._start
+            iteration = len(self.history) + 1
+            entry = HistoryEntry(iteration, step.value, step.dual_gap, step.residual, step.n_passes, seconds)
+            self.history.append(entry)
+            if self.callbacks:
+                state = self._state(entry)
+                # every callback sees every iteration, also the one that another stops at
+                self.stopped_by = [callback for callback in self.callbacks if callback(state)]
+                self.is_stopped = bool(self.stopped_by)
+            if not self.is_stopped:
+                self.checkpoints.after_step(step, self.history, self.problem.seed)
+        return None
+
+    def _conclude(self, outcome: Outcome | None) -> None:
+        n_iter = len(self.history)
+        if outcome is not None:
+            self.converged, self.message = outcome.converged, outcome.message
+            self.must_warn = not outcome.converged
+        elif self.is_stopped:
+            self.must_warn = False
+            self.message = f"stopped by a callback after {n_iter} iterations"
+            if self.early_stopping is not None and self.early_stopping._is_over:
+                self.message = self.early_stopping._reason
+        else:
+            self.must_warn = self.problem.tol is not None
+            self.message = f"ran for max_iter={self.problem.max_iter} iterations"
+            if self.problem.tol is not None:
+                self.message = _gave_up(self.solver, self.problem.max_iter, self.last, self.problem.tol)
+
+    def _take_the_best(self) -> None:
+        if self.early_stopping is not None:
+            self.last = self.early_stopping._restored(self.last, self.history)
+
+    def _state(self, entry: HistoryEntry) -> FitState:
+        return FitState(
+            *entry,
+            solver=self.solver.name,
+            max_iter=self.problem.max_iter,
+            W=_read_only(self.last.W),
+            b=_read_only(self._zeros if self.last.b is None else self.last.b),
+        )
+
+    def result(self) -> FitResult:
+        """Return what has come of it."""
+        last = self.last
+        return FitResult(
+            W=last.W,
+            b=self._zeros if last.b is None else last.b,
+            value=last.value,
+            dual_gap=last.dual_gap,
+            residual=last.residual,
+            n_iter=len(self.history),
+            n_passes=last.n_passes,
+            history=self.history,
+            converged=self.converged,
+            message=self.message,
+            solver=self.solver.name,
+        )
+
+
+def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float) -> str:
     reached = ""
     if last.dual_gap is not None:
         reached = f", with a dual gap of {last.dual_gap:.2g} at value {last.value:.6g}"
@@ -235,25 +291,10 @@ def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float | None) -> st
     return f"max_iter={max_iter} came before tol={tol:g} was reached{reached}; {solver.remedy}"
 
 
-def _state(entry: HistoryEntry, step: Step, solver: Solver, max_iter: int, zeros: Array) -> FitState:
-    return FitState(
-        *entry,
-        solver=solver.name,
-        max_iter=max_iter,
-        W=_read_only(step.W),
-        b=_read_only(zeros if step.b is None else step.b),
-    )
-
-
 def _read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _stopping(callbacks: tuple[Callback, ...], state: FitState) -> list[Callback]:
-    # every callback sees every iteration, also the one that another stops at
-    return [callback for callback in callbacks if callback(state)]
 
 
 # ---------------------------------------------------------------------- arguments
