@@ -183,7 +183,7 @@ RC_INLINE void project(void *U, int64_t ld, int64_t C, int64_t n_padded, const v
     {                                                                                                                  \
         project(U, ld, C, n_padded, y, v_set(most), v_set(most_sum));                                                  \
     }
-DEFINE_PROJECT(project_sum, 1, 1)                            /* cross_entropy, crammer_singer */
+DEFINE_PROJECT(project_sum, LARGEST_REAL, 1)                 /* cross_entropy, crammer_singer */
 DEFINE_PROJECT(project_each, 1, LARGEST_REAL)                /* hinge */
 DEFINE_PROJECT(project_positive, LARGEST_REAL, LARGEST_REAL) /* squared_hinge */
 
