@@ -113,7 +113,8 @@ class Objective:
     Notes
     -----
     The arrays are borrowed and checked once. Values of X may change between two evaluations; labels, weights
-    and above all the indices of a CSR matrix must not, since nothing checks them again.
+    and above all the indices of a CSR matrix must not, since nothing checks them again. `dual_gap` keeps the
+    sums of the classes from its first call on, so that X must not change after that either.
     """
 
     def __init__(

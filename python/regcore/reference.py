@@ -455,29 +455,29 @@ def dual_gap(
         At most the objective; infinite without a penalty.
     """
     X, W, b = _as_model(X, W, b)
-    y = _as_labels(y, X, W)
-    value, _, _ = loss_and_grad(X, y, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight)
+    labels = _as_labels(y, X, W)
+    value, _, _ = loss_and_grad(X, labels, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight)
     if penalty is None or not (penalty.l1 or penalty.l2 or penalty.group):
         return np.inf * value
     accumulator = _accumulator(W.dtype)
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+    weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight)
     omega = weight.astype(accumulator) / weight.sum(dtype=accumulator)
     kept = omega > 0
-    X, y, omega = X[kept], y[kept], omega[kept]
+    X, labels, omega = X[kept], labels[kept], omega[kept]
     resolved = resolve_loss(loss, binary=len(W) == 1)
     # with a free intercept a class without samples can neither lose nor gain
-    never = (np.bincount(y, minlength=max(2, len(W))) == 0) & (b is not None)
+    never = (np.bincount(labels, minlength=max(2, len(W))) == 0) & (b is not None)
     if dual is None:
-        U = _slopes(X, y, W, b, resolved, never)
+        U = _slopes(X, labels, W, b, resolved, never)
     else:
         U = np.where(never, 0, _two_classes(np.asarray(dual, dtype=accumulator)[kept]))
-        U = _into_domain(U, y, resolved)
+        U = _into_domain(U, labels, resolved)
     if b is not None:
-        U = _balanced(U, y, omega, resolved)
+        U = _balanced(U, labels, omega, resolved)
     V = (X.T @ (omega[:, np.newaxis] * U)).T
     V = V[1:] if len(W) == 1 else V
     scale = _feasible_scale(V, penalty)
-    bound = -omega @ sample_conjugates(scale * U, y, loss=resolved)
+    bound = -omega @ sample_conjugates(scale * U, labels, loss=resolved)
     conjugate = _penalty_conjugate(scale * V, penalty)
     # the best of the points s u: concavity gives them at least s bound, and at most s**2 conjugate
     bound = max(bound, 0)
