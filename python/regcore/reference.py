@@ -468,10 +468,10 @@ def dual_gap(
     # with a free intercept a class without samples can neither lose nor gain
     never = (np.bincount(labels, minlength=max(2, len(W))) == 0) & (b is not None)
     if dual is None:
-        U = _slopes(X, labels, W, b, resolved, never)
+        U = _slopes(X, labels, W, b, resolved, never).astype(accumulator)
     else:
         U = np.where(never, 0, _two_classes(np.asarray(dual, dtype=accumulator)[kept]))
-        U = _into_domain(U, labels, resolved)
+    U = _into_domain(U, labels, resolved)
     if b is not None:
         U = _balanced(U, labels, omega, resolved)
     V = (X.T @ (omega[:, np.newaxis] * U)).T
