@@ -21,6 +21,7 @@ LAYERS = {
     "losses": 1,
     "penalties": 1,
     "weights": 1,
+    "certificate": 1,
     "reference": 2,
     "objective": 2,
     "solvers": 3,

@@ -418,3 +418,91 @@ def test_wrong_targets(y, arguments, error, message):
 def test_other_losses_take_no_soft_targets(loss):
     with pytest.raises(ValueError, match="soft targets"):
         loss_and_grad(np.ones((4, 2)), np.full((4, 3), 1 / 3), np.zeros((3, 2)), loss=loss)
+
+
+# --------------------------------------------------------------------------------------------------
+# certificates
+# --------------------------------------------------------------------------------------------------
+def as_copies(X, T, **arguments):
+    """The hard problem that soft targets stand for: every sample once for each label, with its weight."""
+    n_samples, n_classes = T.shape
+    labels = np.tile(np.arange(n_classes), n_samples)
+    return Objective(np.repeat(X, n_classes, axis=0), labels, sample_weight=T.ravel(), **arguments)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    "penalty", [L2(0.01), L1(0.02), ElasticNet(0.01, 0.5)], ids=["l2", "l1", "elasticnet"]
+)
+def test_the_gap_is_that_of_weighted_copies(isa, rng, penalty, binary):
+    n_classes = 2 if binary else 4
+    X, T = rng.standard_normal((70, 6)), distributions(rng, 70, n_classes)
+    soft = Objective(X, T, penalty=penalty, binary=binary)
+    copies = as_copies(X, T, penalty=penalty, n_classes=n_classes, binary=binary)
+    best = fit(soft, solver="fista", tol=1e-9, max_iter=20_000)
+    alone = fit(soft, solver="fista", tol=1e-9, max_iter=20_000, fit_intercept=False)
+    for size in (0.0, 0.01, 0.3, 1.0):
+        W = size * rng.standard_normal(best.W.shape) + (1 - size) * best.W
+        b = size * rng.standard_normal(best.b.shape) + (1 - size) * best.b
+        gap = soft.dual_gap(W, b)
+        assert soft.value(W, b) - best.value - 1e-9 <= gap <= copies.dual_gap(W, b) + 1e-9
+        W = size * rng.standard_normal(best.W.shape) + (1 - size) * alone.W
+        gap = soft.dual_gap(W)
+        assert soft.value(W) - alone.value - 1e-9 <= gap <= copies.dual_gap(W) + 1e-9
+        if penalty.l1 == 0:  # neither shifted nor scaled: the same bound
+            assert gap == pytest.approx(copies.dual_gap(W), rel=1e-6, abs=1e-12)
+    assert soft.dual_gap(best.W, best.b) < 1e-6
+    assert soft.dual_gap(alone.W) < 1e-6
+
+
+@pytest.mark.parametrize("matrix", ["dense", "csr"])
+@pytest.mark.parametrize("labels", ["soft", "smoothed", "both", "binary"])
+def test_the_gap_vanishes_at_the_minimum(rng, labels, matrix):
+    binary = labels == "binary"
+    X, T = 1 + rng.standard_normal((150, 5)), distributions(rng, 150, 2 if binary else 3)
+    y = {"soft": T, "smoothed": T.argmax(axis=1), "both": T, "binary": T[:, 1]}[labels]
+    given = sparse.csr_array(X) if matrix == "csr" else X
+    objective = Objective(
+        given,
+        y,
+        penalty=L2(0.02),
+        label_smoothing=0.0 if labels == "soft" else 0.2,
+        sample_weight=rng.random(150),
+        standardize=(X.mean(axis=0), X.std(axis=0)),
+        binary=binary,
+    )
+    result = fit(objective, solver="fista", tol=1e-8, max_iter=5000)
+    assert 0 <= objective.dual_gap(result.W, result.b) < 1e-8
+    W, b = (
+        result.W + 0.1 * rng.standard_normal(result.W.shape),
+        result.b + rng.standard_normal(result.b.shape),
+    )
+    gap = objective.dual_gap(W, b)
+    assert objective.value(W, b) - result.value <= gap < objective.value(W, b)
+    loose = fit(objective, solver="fista", tol=1e-2)
+    assert loose.value - result.value <= objective.dual_gap(loose.W, loose.b) < 0.1 * loose.value
+
+
+def test_any_dual_point_of_soft_targets_is_moved_into_the_domain(rng):
+    for n_classes, binary in ((3, False), (2, True)):
+        X, T = rng.standard_normal((80, 4)), distributions(rng, 80, n_classes)
+        objective = Objective(X, T, penalty=L2(0.05), binary=binary)
+        best = fit(objective, solver="fista", tol=1e-8, max_iter=5000)
+        P = objective.predict_proba(best.W, best.b)
+        slopes = (P - T)[:, 1:] if binary else P - T
+        assert objective.dual_gap(best.W, best.b, dual=slopes) < 1e-7
+        for size in (1e-3, 1.0, 100.0, 1e30):
+            dual = slopes + size * rng.standard_normal(slopes.shape)
+            W, b = best.W + 0.1, best.b - 0.2
+            gap = objective.dual_gap(W, b, dual=dual)
+            assert objective.value(W, b) - best.value <= gap <= objective.value(W, b) + 1e-12
+
+
+def test_gaps_of_stacks_of_soft_targets(rng):
+    X, T = rng.standard_normal((60, 4)), distributions(rng, 60, 3)
+    weights = rng.random((2, 60))
+    W, b = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3))
+    gaps = Objective(X, T, penalty=L1(0.05), sample_weight=weights).dual_gap(W, b)
+    for m in range(2):
+        own = Objective(X, T, penalty=L1(0.05), sample_weight=weights[m]).dual_gap(W[m], b[m])
+        assert gaps[m] == pytest.approx(own, rel=1e-12)

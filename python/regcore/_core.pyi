@@ -45,6 +45,26 @@ class Problem:
         n_threads: int,
         standardize: _Standardization = None,
     ) -> None: ...
+    def conjugate(
+        self,
+        W: _Array,
+        b: _Array | None,
+        u: _Array | None,
+        shrink: _Doubles,
+        lose: _Doubles,
+        gain: _Doubles,
+        values: _Doubles,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
+    def adjoint(
+        self,
+        u: _Array | None,
+        grad_W: _Array,
+        grad_b: _Array,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
     def predict(
         self,
         W: _Array,

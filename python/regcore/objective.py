@@ -12,11 +12,19 @@ from __future__ import annotations
 import hashlib
 from numbers import Real
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from regcore import _core
+from regcore.certificate import (
+    best_bound,
+    feasible_scale,
+    intercept_shift,
+    minimal_subgradient,
+    no_shift,
+    penalty_conjugate,
+)
 from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
 
@@ -33,7 +41,17 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
+
+
+# What a loss bounds by 1 of its slopes in the scores of the other classes: their sum, each, or nothing.
+_DUAL_BOUND: dict[Loss, Literal["sum", "each"] | None] = {
+    Loss.CROSS_ENTROPY: "sum",
+    Loss.HINGE: "each",
+    Loss.SQUARED_HINGE: None,
+    Loss.CRAMMER_SINGER: "sum",
+}
 
 
 class ValueAndGrad(NamedTuple):
@@ -107,7 +125,8 @@ class Objective:
     Notes
     -----
     The arrays are borrowed and checked once. Values of X may change between two evaluations; labels, weights
-    and above all the indices of a CSR matrix must not, since nothing checks them again.
+    and above all the indices of a CSR matrix must not, since nothing checks them again. `dual_gap` keeps the
+    sums of the classes from its first call on, so that X must not change after that either.
     """
 
     def __init__(
@@ -175,6 +194,8 @@ class Objective:
             n_models or 1,
             self.label_smoothing,
         )
+        self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self.mean: Array | None = None
         self.scale: Array | None = None
         if standardize is not False:
@@ -411,6 +432,162 @@ class Objective:
             label_smoothing=self.label_smoothing,
             n_threads=self._n_threads or None,
         )
+
+    # ------------------------------------------------------------------ certificates
+
+    def dual_gap(self, W: Any, b: Any = None, *, dual: Any = None) -> Any:
+        """Return an upper bound of value(W, b) - minimum: a float, or (n_models,) for a stack.
+
+        The minimum is over W and b, or over W alone if `b` is None.
+
+        Parameters
+        ----------
+        W : ndarray of shape `weight_shape`, float32 or float64
+        b : ndarray of shape `intercept_shape`, default=None
+        dual : ndarray of shape (n_samples, n_outputs), or (n_samples, n_models, n_outputs), default=None
+            Dual points u_i, slopes of the losses in the scores, of which the bound is made; None: the
+            slopes at W and b. Any finite numbers are valid: they are moved to where the loss's conjugate is
+            finite. A copy is made unless they are C-contiguous and of W's dtype.
+
+        Returns
+        -------
+        dual_gap : float, or ndarray of float64 of shape (n_models,) for a stack
+            Never negative, at most value(W, b), and infinite without a penalty: the bound is then finite in
+            special cases only.
+
+        Raises
+        ------
+        ValueError, TypeError, OverflowError
+            As `value_and_grad`; ValueError also if `dual` has a wrong shape or holds NaN or infinities.
+
+        Notes
+        -----
+        Three passes over X: the gradient, once for all calls the sums of the classes, and the conjugates,
+        which cost a pass for scores alone. See `regcore.certificate` for the bound. For cross_entropy and
+        squared_hinge it vanishes at the optimum. hinge and crammer_singer have kinks, where the slope that
+        `value_and_grad` takes is an arbitrary one: the bound made of it is valid and in general does not
+        vanish; a solver of the dual problem gives `dual`.
+
+        The gap is a difference of two numbers as large as the value, and so is accurate to a rounding of
+        those: for float32 about 1e-7 of the value, beyond which W and b in float64 prove more.
+        """
+        return self._certificate(W, b, dual=dual)
+
+    def _certificate(
+        self,
+        W: Any,
+        b: Any = None,
+        value: Any = None,
+        grad: tuple[Array, Array] | None = None,
+        dual: Any = None,
+    ) -> Any:
+        """`dual_gap` for a solver that knows value(W, b) and the gradient of the data term (without R).
+
+        One pass, over the scores alone, with `value` and either `grad` or `dual` given (and one for all
+        calls).
+        """
+        W, b = self._parameters(W, b)
+        l1, l2, group = self._triple
+        if not (l1 or l2 or group):
+            return np.inf if self.n_models is None else np.full(self.n_models, np.inf)
+        if value is None or (grad is None and dual is None):
+            value, grad_W, grad_b = self._evaluate(W, b, _NO_PENALTY, None, None, True)
+            value = value + _core.penalty_value(W, l1, l2, group)
+            grad = (grad_W, grad_b)  # type: ignore[assignment]
+        V, r, b, dual = self._first_dual_point(W, b, grad, dual)
+        sums, shares = (V, None) if b is None or not r.any() else self._class_sums(W.dtype)
+        if shares is None:
+            shift = no_shift(len(V), self.n_classes)
+        else:
+            shift = intercept_shift(r, shares, _DUAL_BOUND[self.loss])
+            V = shift.applied_to(V, sums)
+        scale = feasible_scale(V, l1, l2, group)
+        shift = shift.scaled(scale)
+        conjugates = np.empty(len(V))
+        self._problem.conjugate(W, b, dual, *shift, conjugates, self._n_threads, self._standardization)
+        gap = np.maximum(value - best_bound(-conjugates, penalty_conjugate(V, l1, l2, group)), 0)
+        return float(gap[0]) if self.n_models is None else gap
+
+    def _first_dual_point(
+        self, W: Array, b: Array | None, grad: tuple[Array, Array] | None, dual: Any
+    ) -> tuple[Array, Array, Array | None, Array | None]:
+        """V and r of the slopes or of `dual`, as stacks, and the b and dual that they belong to.
+
+        With a free intercept a class without samples keeps its u at zero, which is where the slopes are
+        once its intercept is low enough.
+        """
+        never = np.zeros((self.n_models or 1, self.n_outputs), dtype=bool)
+        if b is not None and not self.binary and (grad is None or np.any(grad[1] > 0)):
+            never = self._class_sums(W.dtype)[1] == 0
+        if dual is not None:
+            dual = self._dual(dual, W.dtype)
+            if never.any():
+                dual = np.where(never, 0, dual.reshape(-1, *never.shape)).astype(W.dtype)
+            grad = self._adjoint(dual, W.dtype)
+        elif grad is None or (never & (np.reshape(grad[1], never.shape) > 0)).any():
+            if b is not None:
+                b = np.where(never.reshape(b.shape), b.dtype.type(_NEVER), b)
+            grad = self._evaluate(W, b, _NO_PENALTY, None, None, True)[1:]  # type: ignore[assignment]
+        assert grad is not None
+        V = np.reshape(grad[0], (-1, self.n_outputs, self.n_features))
+        return V, np.reshape(grad[1], (-1, self.n_outputs)), b, dual
+
+    def _dual(self, dual: Any, dtype: np.dtype[Any]) -> Array:
+        models = () if self.n_models is None else (self.n_models,)
+        shape = (self.n_samples, *models, self.n_outputs)
+        dual = _as_array("dual", dual)
+        if dual.shape != shape:
+            raise ValueError(f"dual must have shape {shape}; got {dual.shape}")
+        if dual.dtype.kind not in "fiub":
+            raise TypeError(f"dual must hold real numbers; got dtype {dual.dtype}")
+        return _packed(dual.astype(dtype, copy=False))
+
+    def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w."""
+        V, r = np.empty(self.weight_shape, dtype), np.empty(self.intercept_shape, dtype)
+        self._problem.adjoint(dual, V, r, self._n_threads, self._standardization)
+        if not (np.isfinite(V).all() and np.isfinite(r).all()):
+            raise ValueError("dual must be finite, and so must its products with X")
+        return V, r
+
+    def _class_sums(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Sums of w x / sum w over the samples of each class, and the weight shares of the classes; kept."""
+        if dtype not in self._class_sums_of:
+            n_models = self.n_models or 1
+            sums = np.empty((n_models, self.n_classes, self.n_features), dtype)
+            shares = np.empty((n_models, self.n_classes), dtype)
+            self._problem.adjoint(None, sums, shares, self._n_threads, self._standardization)
+            self._class_sums_of[dtype] = sums, shares
+        return self._class_sums_of[dtype]
+
+    def _stationarity(self, W: Any, b: Any = None, grad: tuple[Array, Array] | None = None) -> Any:
+        """Norm of the least subgradient at W and b, relative to that of the data term's gradient at zero.
+
+        All of W and b together: a float, or (n_models,) for a stack.
+        It is zero at the optimum and nowhere else, save for the hinges: only one subgradient of those is
+        known, so that theirs is an upper bound, which need not vanish. `grad` is the gradient of the data
+        term alone. One pass without it, and one for all calls.
+        """
+        W, b = self._parameters(W, b)
+        if grad is None:
+            grad = self._evaluate(W, b, _NO_PENALTY, None, None, True)[1:]  # type: ignore[assignment]
+        assert grad is not None
+        shape = (-1, self.n_outputs, self.n_features)
+        least = minimal_subgradient(np.reshape(grad[0], shape), np.reshape(W, shape), *self._triple)
+        key = W.dtype, b is not None
+        if key not in self._slope_at_zero:
+            zero = np.zeros_like(W)
+            at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            norms = self._norms(at_zero[0], at_zero[1] if b is not None else None)  # type: ignore[arg-type]
+            self._slope_at_zero[key] = np.where(norms > 0, norms, 1)
+        residual = self._norms(least, grad[1] if b is not None else None) / self._slope_at_zero[key]
+        return float(residual[0]) if self.n_models is None else residual
+
+    def _norms(self, grad_W: Array, grad_b: Array | None) -> Array:
+        parts = [grad_W] if grad_b is None else [grad_W, grad_b]
+        squares = (np.square(part, dtype=np.float64).reshape(self.n_models or 1, -1) for part in parts)
+        norms: Array = np.sqrt(sum(part.sum(axis=1) for part in squares))
+        return norms
 
     # ------------------------------------------------------------------ stochastic steps
 

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "data_loss_and_grad",
+    "dual_gap",
     "loss_and_grad",
     "penalty_gradient",
     "penalty_prox",
     "penalty_value",
     "predict",
     "predict_proba",
+    "sample_conjugates",
     "sample_losses",
     "scores",
 ]
@@ -446,6 +448,203 @@ def _feature_norms(W: Array) -> Array:
     squares = np.square(scaled, out=scaled).sum(axis=-2, keepdims=True, dtype=_accumulator(W.dtype))
     norms: Array = largest * np.sqrt(squares).astype(W.dtype, copy=False)
     return norms
+
+
+# --------------------------------------------------------------------------------------------------
+# Certificates: the dual points of all samples are held, as a (n_samples, n_classes) array
+# --------------------------------------------------------------------------------------------------
+def dual_gap(
+    X: Any,
+    y: npt.ArrayLike,
+    W: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    loss: str | Loss = "cross_entropy",
+    penalty: Penalty | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    dual: npt.ArrayLike | None = None,
+) -> Any:
+    """Return an upper bound of the objective minus its minimum, by Fenchel duality.
+
+    With omega_i = w_i / sum w, any dual points u_i whose weighted mean is zero prove that no value is below
+
+        -sum_i omega_i loss*(y_i, u_i) - R*(-V),   V = sum_i omega_i u_i x_i'
+
+    and without an intercept the mean may be anything. The points are the slopes of the losses in the
+    scores, or `dual`, and are changed until their mean is zero and R*(-V) finite; `regcore.certificate`
+    says how.
+
+    Parameters
+    ----------
+    X, y, W, b, loss, penalty, sample_weight
+        As in `loss_and_grad`. b = None: the minimum is over W alone.
+    dual : array-like of shape (n_samples, n_outputs), default=None
+        Other points than the slopes, which are moved to where the conjugate is finite.
+
+    Returns
+    -------
+    gap : floating scalar
+        At most the objective; infinite without a penalty.
+    """
+    X, W, b = _as_model(X, W, b)
+    labels = _as_labels(y, X, W)
+    value, _, _ = loss_and_grad(X, labels, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight)
+    if penalty is None or not (penalty.l1 or penalty.l2 or penalty.group):
+        return np.inf * value
+    accumulator = _accumulator(W.dtype)
+    weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight)
+    omega = weight.astype(accumulator) / weight.sum(dtype=accumulator)
+    kept = omega > 0
+    X, labels, omega = X[kept], labels[kept], omega[kept]
+    resolved = resolve_loss(loss, binary=len(W) == 1)
+    # with a free intercept a class without samples can neither lose nor gain
+    never = (np.bincount(labels, minlength=max(2, len(W))) == 0) & (b is not None)
+    if dual is None:
+        U = _slopes(X, labels, W, b, resolved, never).astype(accumulator)
+    else:
+        U = np.where(never, 0, _two_classes(np.asarray(dual, dtype=accumulator)[kept]))
+    U = _into_domain(U, labels, resolved)
+    if b is not None:
+        U = _balanced(U, labels, omega, resolved)
+    V = (X.T @ (omega[:, np.newaxis] * U)).T
+    V = V[1:] if len(W) == 1 else V
+    scale = _feasible_scale(V, penalty)
+    bound = -omega @ sample_conjugates(scale * U, labels, loss=resolved)
+    conjugate = _penalty_conjugate(scale * V, penalty)
+    # the best of the points s u: concavity gives them at least s bound, and at most s**2 conjugate
+    bound = max(bound, 0)
+    best = bound - conjugate if 2 * conjugate <= bound else bound**2 / (4 * conjugate)
+    return max(value - best, 0 * value)
+
+
+def sample_conjugates(U: npt.ArrayLike, y: npt.ArrayLike, *, loss: str | Loss = "cross_entropy") -> Array:
+    """Return loss*(y_i, u_i) = sup_s <u_i, s> - loss(y_i, s) of every sample, at least in float64.
+
+    All are functions of a_j = u_j for j != y, and infinite unless a_j >= 0 and u_y = -sum a_j:
+
+    =================  ================================================  ==================
+    loss               loss*                                             finite where
+    =================  ================================================  ==================
+    cross_entropy      sum a log a + (1 - sum a) log(1 - sum a)          sum a <= 1
+    hinge              -sum a                                            each a_j <= 1
+    squared_hinge      sum (a**2 / 4 - a)                                everywhere
+    crammer_singer     -sum a                                            sum a <= 1
+    =================  ================================================  ==================
+
+    Parameters
+    ----------
+    U : array-like of shape (n_samples, n_classes), or (n_samples, 1) for the binary form
+        In the binary form a = u for label 0 and a = -u for label 1.
+    y : array-like of int, shape (n_samples,)
+    loss : str, default="cross_entropy"
+
+    Returns
+    -------
+    conjugates : ndarray of shape (n_samples,)
+        With infinities where a bound is missed by more than rounding.
+    """
+    U = _as_weights(U)
+    resolved = resolve_loss(loss, binary=U.shape[1] == 1)
+    U = _two_classes(U).astype(_accumulator(U.dtype), copy=False)
+    column = np.arange(len(U)), np.asarray(y)
+    of_label, others = -U[column], U.copy()
+    others[column] = 0
+    slack = 1000 * np.finfo(U.dtype).eps * (1 + of_label)
+    outside = (others < -slack[:, np.newaxis]).any(axis=1) | (np.abs(others.sum(axis=1) - of_label) > slack)
+    bounded = {
+        Loss.CROSS_ENTROPY: of_label,
+        Loss.HINGE: others.max(axis=1),
+        Loss.SQUARED_HINGE: np.zeros_like(of_label),
+        Loss.CRAMMER_SINGER: of_label,
+    }[resolved]
+    outside |= bounded > 1 + slack
+    if resolved is Loss.CROSS_ENTROPY:
+        positive = np.where(others > 0, others, 1)
+        of_others = (positive * np.log(positive)).sum(axis=1)
+        below = np.where(of_label < 1, of_label, 0)
+        conjugates = of_others + (1 - below) * np.log1p(-below)
+    else:
+        conjugates = -of_label
+    if resolved is Loss.SQUARED_HINGE:
+        conjugates += np.square(others).sum(axis=1) / 4
+    return np.where(outside, np.inf, conjugates)
+
+
+def _slopes(X: Any, y: Array, W: Array, b: Array | None, loss: Loss, never: Array) -> Array:
+    """Return dloss/ds, of shape (n_samples, n_classes), with the intercepts -inf where `never`."""
+    S = np.ascontiguousarray(scores(X, W, b).T)
+    if len(W) == 1:
+        _BINARY[loss](S, y)
+        return _two_classes(S.T)
+    S[never] = -np.inf
+    _MULTICLASS[loss](S, y)
+    return S.T
+
+
+def _two_classes(U: Array) -> Array:
+    return np.hstack([-U, U]) if U.shape[1] == 1 else U
+
+
+def _into_domain(U: Array, y: Array, loss: Loss) -> Array:
+    """Return U with entries outside their bounds moved to them, and the label's entry set by the others."""
+    column = np.arange(len(y)), y
+    U = np.maximum(U, 0)
+    U[column] = 0
+    if loss is Loss.HINGE:
+        U = np.minimum(U, 1)
+    elif loss is not Loss.SQUARED_HINGE:
+        U /= np.maximum(U.sum(axis=1, keepdims=True), 1)
+    U[column] = -U.sum(axis=1)
+    return U
+
+
+def _balanced(U: Array, y: Array, omega: Array, loss: Loss) -> Array:
+    """Return points with a weighted mean of zero: classes with a surplus give to those with a deficit."""
+    r = omega @ U
+    shares = np.bincount(y, weights=omega.astype(np.float64), minlength=len(r))
+    surplus, deficit = np.maximum(r, 0), np.maximum(-r, 0)
+    if (surplus[shares == 0] > 0).any():  # in the binary form: its slopes know no class that is left out
+        return np.zeros_like(U)
+    if not surplus.any():
+        return U
+    given = np.outer(surplus / np.where(shares > 0, shares, 1), deficit / surplus.sum())
+    change = given - np.diag(given.sum(axis=1))
+    growth = {
+        Loss.CROSS_ENTROPY: given.sum(axis=1).max(),
+        Loss.HINGE: given.max(),
+        Loss.SQUARED_HINGE: 0,
+        Loss.CRAMMER_SINGER: given.sum(axis=1).max(),
+    }[loss]
+    balanced: Array = (U + change[y]) / (1 + growth)
+    return balanced
+
+
+def _feasible_scale(V: Array, penalty: Penalty) -> Any:
+    """Return the largest s <= 1 for which R*(-s V) is finite."""
+    if penalty.l2:
+        return 1.0
+    if not penalty.group:
+        return min(1.0, penalty.l1 / max(np.abs(V).max(), np.finfo(V.dtype).tiny))
+
+    def largest_norm(s: Any) -> Any:
+        return _feature_norms(penalty_prox(s * V, 1.0, l1=penalty.l1)).max()
+
+    if largest_norm(1.0) <= penalty.group:
+        return 1.0
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return low
+        low, high = (middle, high) if largest_norm(middle) <= penalty.group else (low, middle)
+
+
+def _penalty_conjugate(V: Array, penalty: Penalty) -> Any:
+    """Return R*(V), where it is finite."""
+    if not penalty.l2:
+        return V.dtype.type(0)
+    beyond = penalty_prox(V, 1.0, l1=penalty.l1, group=penalty.group)
+    return np.square(beyond, dtype=_accumulator(V.dtype)).sum() / (4 * penalty.l2)
 
 
 # --------------------------------------------------------------------------------------------------

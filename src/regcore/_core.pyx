@@ -99,6 +99,12 @@ cdef extern from "regcore.h" nogil:
         double *value
         void *grad_W
         void *grad_b
+    ctypedef struct rc_dual_point:
+        const void *u
+        int64_t u_stride
+        const double *shrink
+        const double *lose
+        const double *gain
     ctypedef struct rc_prediction:
         void *scores
         int64_t scores_stride
@@ -108,6 +114,10 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_check_problem(const rc_problem *, rc_error *)
     rc_status rc_evaluate(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
                           rc_gradient *, rc_error *)
+    rc_status rc_conjugate(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
+                           const rc_dual_point *, double *, rc_error *)
+    rc_status rc_adjoint(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *, const void *,
+                         int64_t, rc_gradient *, rc_error *)
     rc_status rc_predict(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
                          rc_prediction *, rc_error *)
     rc_status rc_column_statistics(const rc_problem *, const rc_control *, double *, double *, rc_error *)
@@ -426,6 +436,89 @@ cdef class Problem:
         with nogil:
             status = rc_evaluate(&self.problem, &selected, &parameters, &control, &out, &error)
         _check(status, &error)
+
+    def conjugate(self, cnp.ndarray W, b, u, cnp.ndarray shrink, cnp.ndarray lose, cnp.ndarray gain,
+                  cnp.ndarray values, int n_threads, standardize=None):
+        """Write the weighted mean of the loss's conjugate into `values` (n_models,); see rc_dual_point in regcore.h.
+
+        `u` (n_samples, n_models * n_classes), of W's dtype and C-contiguous, stands for the slopes at W and b.
+        """
+        cdef rc_parameters parameters
+        cdef rc_rows all_rows
+        cdef rc_control control
+        cdef rc_dual_point point
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_labels = max(self.n_classes, 2)
+        self._rows(None, &all_rows)
+        self._parameters(W, b, &parameters)
+        parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        point.u = self._dual(u, parameters.real, &point.u_stride)
+        point.shrink = _doubles(shrink, self.n_models)
+        point.lose = _doubles(lose, self.n_models * n_labels)
+        point.gain = _doubles(gain, self.n_models * n_labels)
+        _control(&control, n_threads, self.workspace)
+        cdef double *out = <double *>cnp.PyArray_DATA(values)
+        with nogil:
+            status = rc_conjugate(&self.problem, &all_rows, &parameters, &control, &point, out, &error)
+        _check(status, &error)
+
+    def adjoint(self, u, cnp.ndarray grad_W, cnp.ndarray grad_b, int n_threads, standardize=None):
+        """Write V = sum w u x' / sum w into grad_W and sum w u / sum w into grad_b.
+
+        `u` as in `conjugate`, moved into the loss's domain. None: u is 1 at the label and else 0, and the binary form
+        counts as two classes: grad_W is (n_models, max(n_classes, 2), n_features).
+        """
+        cdef rc_problem problem = self.problem
+        cdef rc_parameters parameters
+        cdef rc_rows all_rows
+        cdef rc_control control
+        cdef rc_gradient out
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t u_stride = 0
+        cdef const void *data
+        if u is None:
+            problem.n_classes = max(problem.n_classes, 2)
+        if (
+            not grad_W.flags.carray or not grad_b.flags.carray or grad_b.dtype != grad_W.dtype
+            or grad_W.size != problem.n_models * problem.n_classes * self.n_features
+            or grad_b.size != problem.n_models * problem.n_classes
+        ):
+            raise ValueError("grad_W and grad_b must be C-contiguous, of one dtype and the shapes of W and b")
+        self._rows(None, &all_rows)
+        parameters.real = _real(grad_W)
+        parameters.W = parameters.b = NULL
+        parameters.center = parameters.scale = NULL
+        parameters.penalty = rc_penalty(0, 0, 0)
+        parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        data = self._dual(u, parameters.real, &u_stride)
+        _control(&control, n_threads, self.workspace)
+        out.value = NULL
+        out.grad_W, out.grad_b = cnp.PyArray_DATA(grad_W), cnp.PyArray_DATA(grad_b)
+        with nogil:
+            status = rc_adjoint(&problem, &all_rows, &parameters, &control, data, u_stride, &out, &error)
+        _check(status, &error)
+
+    cdef const void *_dual(self, object u, rc_dtype real, int64_t *stride) except? NULL:
+        cdef cnp.ndarray array
+        stride[0] = 0
+        if u is None:
+            return NULL
+        array = u
+        if (
+            not array.flags.c_contiguous or not array.flags.aligned or _code(array, "dual") != real
+            or array.size != self.n_samples * self.n_models * self.n_classes
+        ):
+            raise ValueError("dual must be C-contiguous, of W's dtype, with n_samples * n_models * n_classes numbers")
+        stride[0] = array.size // self.n_samples * array.itemsize
+        return cnp.PyArray_DATA(array)
 
     def predict(self, cnp.ndarray W, b, rows, scores, probabilities, labels, int n_threads, standardize=None):
         """Write scores, probabilities and labels of the rows into the arrays that are not None."""

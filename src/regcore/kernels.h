@@ -68,6 +68,13 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+/* What makes a dual point from a first one, for one model; see rc_dual_point. gain_sum is the sum of gain. */
+typedef struct {
+    double shrink;
+    const double *lose, *gain; /* NULL: nothing is given */
+    double gain_sum;
+} rc_dual_shift;
+
 typedef struct {
     const char *level;
     int lanes;
@@ -123,6 +130,21 @@ typedef struct {
     double (*soft_binary_loss)(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
                                const void *w, double *check);
     void (*row_sums)(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums);
+
+    /* --- dual points, see conjugates.h: a block of them is held as scores are */
+    void (*load_scores)(const void *u, int64_t stride, const rc_rows *rows, int64_t first, int64_t n, int64_t n_padded,
+                        int64_t C, void *U, int64_t ld);
+    void (*project[RC_N_LOSSES])(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y);
+    void (*binary_project[RC_N_LOSSES])(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y);
+    double (*conjugate[RC_N_LOSSES])(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y,
+                                     const void *w, const rc_dual_shift *shift);
+    double (*binary_conjugate[RC_N_LOSSES])(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y,
+                                            const void *w, const rc_dual_shift *shift);
+    double (*soft_conjugate)(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
+                             const void *w, const rc_dual_shift *shift);
+    void (*soft_project)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt);
+    void (*weigh)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *w);
+    void (*one_hot)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w);
 
     /* --- prediction from a block of scores */
     double (*check_scores)(const void *S, int64_t ld, int64_t C, int64_t n);

@@ -171,7 +171,7 @@ static void load_targets(const rc_problem *problem, const rc_rows *rows, int64_t
             LOAD_TARGETS(double)
         }
 #undef LOAD_TARGETS
-    } else if (problem->n_classes == 1)
+    } else if (n_labels == 2)
         for (int64_t r = 0; r < n; r++) {
             out[r] = 1 - label[r];
             out[ld + r] = label[r];

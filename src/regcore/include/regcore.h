@@ -152,6 +152,38 @@ rc_status rc_check_problem(const rc_problem *problem, rc_error *error);
 rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                       const rc_control *control, rc_gradient *out, rc_error *error);
 
+/*
+ * Dual points, for certificates.  For any u_i in the domain of the loss's convex conjugate loss*, the objective is
+ * nowhere below
+ *
+ *     -(1/sum w) sum_i w_i loss*(y_i, u_i) - R*(-V),   V = (1/sum w) sum_i w_i u_i x_i^T
+ *
+ * provided that (1/sum w) sum_i w_i u_i = 0 where there is an intercept.  u_i has one number a row of W.  The point
+ * that rc_conjugate means is made from a first one, v_i, by what its class y = y_i has to give to other classes:
+ *
+ *     u_ij = shrink v_ij + lose_y gain_j   for j != y,   u_iy = shrink v_iy - lose_y sum_j gain_j
+ *
+ * (binary form: the same of two classes, of which u_i is the second one's).
+ */
+typedef struct {
+    const void *u;        /* v: (N, M*C) of `real`, with unit column stride, by rows of X; each is moved into the domain
+                           * (below 0: 0, above a bound: the bound, u_iy from the others). NULL: the slopes at W and b */
+    int64_t u_stride;     /* bytes from a row to the next */
+    const double *shrink; /* (M,), or NULL: 1, and nothing is given */
+    const double *lose;   /* (M, max(C, 2)) */
+    const double *gain;   /* (M, max(C, 2)), 0 where lose is not */
+} rc_dual_point;
+
+/* value[m] = (1/sum w) sum_i w_i loss*(y_i, u_i); parameters->penalty is ignored. One pass over X, or none if u is
+ * given. */
+rc_status rc_conjugate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                       const rc_control *control, const rc_dual_point *point, double *value, rc_error *error);
+
+/* V into grad_W and (1/sum w) sum_i w_i u_i into grad_b, with u as in rc_dual_point; NULL: u_i is 1 at y_i and else 0,
+ * so that V holds the sums of the classes. Of `parameters`, W, b and the penalty are ignored. */
+rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                     const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out, rc_error *error);
+
 rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                      const rc_control *control, rc_prediction *out, rc_error *error);
 
