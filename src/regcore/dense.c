@@ -15,11 +15,11 @@
 #include "threads.h"
 
 enum {
-    PANEL = 72,       /* rows of a tile: 12 register tiles */
-    COLUMNS = 256,    /* of a tile; with ROWS its operands stay in L2 */
-    ROWS = 128,       /* of Z, between two visits of a tile's sums */
-    MOST_IN_HAND = 8, /* matrices that are factored side by side, unless there are more threads */
-    RIGHT_SIDES = 8,  /* they share the reads of L */
+    PANEL = 72,          /* rows of a tile: 12 register tiles */
+    COLUMNS = 256,       /* of a tile; with ROWS its operands stay in L2 */
+    ROWS = 128,          /* of Z, between two visits of a tile's sums */
+    ENOUGH_TO_SHARE = 4, /* so many matrices a thread are handed out whole */
+    RIGHT_SIDES = 8,     /* they share the reads of L */
     MOST_LANES = 16,
     WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
@@ -46,6 +46,7 @@ static rc_status refuse(rc_error *error, const char *argument, const char *messa
     return RC_ERROR_ARGUMENT;
 }
 
+/* Decides how many threads the work, in multiply-adds, is worth; each gets scratch of so many reals. */
 static rc_status start(call *c, rc_dtype real, const rc_control *control, double work, size_t thread_numbers,
                        rc_error *error)
 {
@@ -60,7 +61,7 @@ static rc_status start(call *c, rc_dtype real, const rc_control *control, double
     return RC_OK;
 }
 
-/* The threads' memory, and `shared` bytes behind it */
+/* Memory of the threads, own_memory(c, i), and `shared` bytes behind it */
 static rc_status take_memory(call *c, size_t shared)
 {
     c->memory = aligned_alloc(64, (size_t)c->n_threads * c->thread_bytes + (shared + 127) / 64 * 64);
@@ -167,42 +168,67 @@ typedef struct {
     uint8_t *definite;
     char *shared; /* of each matrix in hand: an inverse, and the columns in hand transposed */
     int64_t ld, stride;
-    int64_t block;  /* first matrix in hand */
-    int64_t column; /* first column in hand */
-    int64_t panels; /* panels of rows below them, or of all rows */
 } cholesky;
 
-static char *matrix(const cholesky *f, int64_t i, int64_t row, int64_t column)
+/* A step on the matrices in hand: on one of them by a thread, or on a few that all threads share */
+typedef struct {
+    cholesky *f;
+    int64_t block, slot; /* of the first matrix, in `out` and in `shared` */
+    int64_t column;      /* the first one in hand */
+    int64_t panels;      /* panels of rows below the columns in hand, or of all rows */
+    int thread;          /* -1: all */
+} step;
+
+static void run(step *s, int64_t n_tasks, rc_task *task)
 {
-    return f->out + (((f->block + i) * f->K + row) * f->K + column) * f->c.size;
+    if (s->thread < 0)
+        rc_parallel_for(n_tasks, s->f->c.n_threads, task, s);
+    else
+        for (int64_t i = 0; i < n_tasks; i++) task(s, i, s->thread);
+}
+
+static char *matrix(const step *s, int64_t i, int64_t row, int64_t column)
+{
+    const int64_t K = s->f->K;
+    return s->f->out + (((s->block + i) * K + row) * K + column) * s->f->c.size;
+}
+
+static char *inverse_of(const step *s, int64_t i) { return s->f->shared + (s->slot + i) * s->f->stride; }
+
+/* Whether the matrix of a task has a factor so far, and nobody wants to stop */
+static int is_alive(const step *s, int64_t i, int thread)
+{
+    return s->f->definite[s->block + i] && goes_on(&s->f->c, thread);
 }
 
 static void load_panel(void *context, int64_t task, int thread)
 {
-    cholesky *f = context;
+    step *s = context;
+    cholesky *f = s->f;
     if (!goes_on(&f->c, thread)) return;
-    const int64_t i = task / f->panels, K = f->K, row = task % f->panels * PANEL, n = least(K - row, PANEL);
-    char *at = matrix(f, i, row, 0);
+    const int64_t i = task / s->panels, K = f->K, row = task % s->panels * PANEL, n = least(K - row, PANEL);
+    char *at = matrix(s, i, row, 0);
     memcpy(at, f->A + (at - f->out), (size_t)(n * K * f->c.size));
-    if (f->extra) f->c.k->add_diagonal(f->extra + (f->block + i) * K + row, n, at + row * f->c.size, K);
-    f->definite[f->block + i] = 1;
+    if (f->extra) f->c.k->add_diagonal(f->extra + (s->block + i) * K + row, n, at + row * f->c.size, K);
 }
 
 static void clear_panel(void *context, int64_t task, int thread)
 {
-    cholesky *f = context;
+    step *s = context;
+    cholesky *f = s->f;
     (void)thread;
-    const int64_t i = task / f->panels, K = f->K, row = task % f->panels * PANEL, end = least(K, row + PANEL);
-    for (int64_t r = row; r < end; r++) memset(matrix(f, i, r, r) + f->c.size, 0, (size_t)((K - r - 1) * f->c.size));
+    const int64_t i = task / s->panels, K = f->K, row = task % s->panels * PANEL, end = least(K, row + PANEL);
+    for (int64_t r = row; r < end; r++) memset(matrix(s, i, r, r) + f->c.size, 0, (size_t)((K - r - 1) * f->c.size));
 }
 
 static void factor_block(void *context, int64_t i, int thread)
 {
-    cholesky *f = context;
-    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
-    const int64_t n = least(f->K - f->column, BLOCK);
-    void *inverse = f->column + n < f->K ? f->shared + i * f->stride : NULL;
-    f->definite[f->block + i] = (uint8_t)f->c.k->factor_diagonal(matrix(f, i, f->column, f->column), f->K, n,
+    step *s = context;
+    cholesky *f = s->f;
+    if (!is_alive(s, i, thread)) return;
+    const int64_t n = least(f->K - s->column, BLOCK);
+    void *inverse = s->column + n < f->K ? inverse_of(s, i) : NULL;
+    f->definite[s->block + i] = (uint8_t)f->c.k->factor_diagonal(matrix(s, i, s->column, s->column), f->K, n,
                                                                  own_memory(&f->c, thread), inverse);
 }
 
@@ -210,23 +236,24 @@ static void factor_block(void *context, int64_t i, int thread)
  * Columns right of the block on the diagonal, as vectors that end with the matrix: the first of them begins up to
  * lanes - 1 columns early, where `transposed` holds zeros, so that what is there stays as it is.
  */
-static int64_t early(const cholesky *f)
+static int64_t early(const step *s)
 {
-    const int64_t left = f->K - f->column - BLOCK;
-    return round_up(left, f->c.k->lanes) - left;
+    const int64_t left = s->f->K - s->column - BLOCK;
+    return round_up(left, s->f->c.k->lanes) - left;
 }
 
 /* Rows of a panel below the block: times the inverse, and negative and transposed for `update_panel` */
 static void solve_panel(void *context, int64_t task, int thread)
 {
-    cholesky *f = context;
+    step *s = context;
+    cholesky *f = s->f;
     const rc_kernels *k = f->c.k;
-    const int64_t i = task / f->panels, size = f->c.size, below = task % f->panels * PANEL;
-    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
-    const int64_t row = f->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(f);
+    const int64_t i = task / s->panels, size = f->c.size, below = task % s->panels * PANEL;
+    if (!is_alive(s, i, thread)) return;
+    const int64_t row = s->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(s);
     const rc_row_shape shape = {BLOCK / k->lanes, BLOCK - k->lanes, BLOCK};
-    char *inverse = f->shared + i * f->stride, *transposed = inverse + BLOCK * BLOCK * size;
-    char *at = matrix(f, i, row, f->column), *G = own_memory(&f->c, thread);
+    char *inverse = inverse_of(s, i), *transposed = inverse + BLOCK * BLOCK * size;
+    char *at = matrix(s, i, row, s->column), *G = own_memory(&f->c, thread);
     const void *x[BLOCK];
     rc_ahead none = {G, G, 0};
     for (int64_t r = 0; r < BLOCK; r++) x[r] = inverse + r * BLOCK * size;
@@ -241,34 +268,42 @@ static void solve_panel(void *context, int64_t task, int thread)
 /* A panel of the rest, up to the vector that the diagonal is in; the longest rows come first. */
 static void update_panel(void *context, int64_t task, int thread)
 {
-    cholesky *f = context;
+    step *s = context;
+    cholesky *f = s->f;
     const rc_kernels *k = f->c.k;
-    const int64_t i = task / f->panels, size = f->c.size, below = (f->panels - 1 - task % f->panels) * PANEL;
-    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
-    const int64_t row = f->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(f);
+    const int64_t i = task / s->panels, size = f->c.size, below = (s->panels - 1 - task % s->panels) * PANEL;
+    if (!is_alive(s, i, thread)) return;
+    const int64_t row = s->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(s);
     const int64_t n_vectors = ceil_div(skipped + below + n, k->lanes);
     const rc_row_shape shape = {n_vectors, (n_vectors - 1) * k->lanes, f->K};
-    const char *transposed = f->shared + i * f->stride + BLOCK * BLOCK * size;
+    const char *transposed = inverse_of(s, i) + BLOCK * BLOCK * size;
     const void *x[BLOCK];
     rc_ahead none = {transposed, transposed, 0};
     for (int64_t r = 0; r < BLOCK; r++) x[r] = transposed + r * f->ld * size;
-    k->gradient_rows(matrix(f, i, row, f->column), f->K, n, x, f->real, BLOCK, &shape, &none,
-                     matrix(f, i, row, f->column + BLOCK - skipped));
+    k->gradient_rows(matrix(s, i, row, s->column), f->K, n, x, f->real, BLOCK, &shape, &none,
+                     matrix(s, i, row, s->column + BLOCK - skipped));
 }
 
-static void factor_in_hand(cholesky *f, int64_t n)
+static void factor_in_hand(step *s, int64_t n)
 {
-    f->panels = ceil_div(f->K, PANEL);
-    rc_parallel_for(n * f->panels, f->c.n_threads, load_panel, f);
-    for (f->column = 0; f->column < f->K; f->column += BLOCK) {
-        rc_parallel_for(n, f->c.n_threads, factor_block, f);
-        if (f->column + BLOCK >= f->K) continue;
-        f->panels = ceil_div(f->K - f->column - BLOCK, PANEL);
-        rc_parallel_for(n * f->panels, f->c.n_threads, solve_panel, f);
-        rc_parallel_for(n * f->panels, f->c.n_threads, update_panel, f);
+    const int64_t K = s->f->K;
+    s->panels = ceil_div(K, PANEL);
+    run(s, n * s->panels, load_panel);
+    for (s->column = 0; s->column < K; s->column += BLOCK) {
+        run(s, n, factor_block);
+        if (s->column + BLOCK >= K) continue;
+        s->panels = ceil_div(K - s->column - BLOCK, PANEL);
+        run(s, n * s->panels, solve_panel);
+        run(s, n * s->panels, update_panel);
     }
-    f->panels = ceil_div(f->K, PANEL);
-    rc_parallel_for(n * f->panels, f->c.n_threads, clear_panel, f);
+    s->panels = ceil_div(K, PANEL);
+    run(s, n * s->panels, clear_panel);
+}
+
+static void factor_one(void *context, int64_t i, int thread)
+{
+    step s = {.f = context, .block = i, .slot = thread, .thread = thread};
+    factor_in_hand(&s, 1);
 }
 
 rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, int64_t B, int64_t K,
@@ -279,14 +314,20 @@ rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, 
     rc_status status =
         start(&f.c, real, control, (double)B * (double)K * (double)K * (double)K / 6, PANEL * BLOCK, error);
     if (status != RC_OK) return status;
-    const int64_t in_hand = least(B, f.c.n_threads > MOST_IN_HAND ? f.c.n_threads : MOST_IN_HAND);
+    /* few matrices are factored side by side: it costs three waits for the threads a step */
+    const int side_by_side = B % f.c.n_threads != 0 && B < ENOUGH_TO_SHARE * f.c.n_threads;
     /* one vector more than a multiple of 1024 bytes: the rows must not share a cache set */
     f.ld = round_up(K, 256) + MOST_LANES;
     f.stride = BLOCK * (BLOCK + f.ld) * f.c.size;
-    status = take_memory(&f.c, (size_t)(in_hand * f.stride));
+    status = take_memory(&f.c, (size_t)((side_by_side ? B : f.c.n_threads) * f.stride));
     if (status != RC_OK) return status;
     f.shared = own_memory(&f.c, f.c.n_threads);
-    for (; f.block < B && goes_on(&f.c, 0); f.block += in_hand) factor_in_hand(&f, least(B - f.block, in_hand));
+    memset(definite, 1, (size_t)B);
+    if (side_by_side) {
+        step all = {.f = &f, .thread = -1};
+        factor_in_hand(&all, B);
+    } else
+        rc_parallel_for(B, f.c.n_threads, factor_one, &f);
     return finish(&f.c, error);
 }
 

@@ -202,9 +202,9 @@ rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_
                           const rc_penalty *penalty, double step, void *out);
 
 /*
- * Small dense matrices, for models of the curvature: C-contiguous, of type `real`, and trusted to be finite.  Their
- * scratch is less than 600 kB a thread, and rc_cholesky_blocks' besides that 64 columns of max(8, n_threads) matrices.
- * Outputs must not overlap inputs; after a status that is not RC_OK they are void.
+ * Small dense matrices, for models of the curvature: C-contiguous, of type `real`, and trusted.  Their scratch is less
+ * than 600 kB a thread, for rc_cholesky_solve 8 K reals, for rc_cholesky_blocks 64 K reals a thread or for each of at
+ * most 4 n_threads matrices.  Outputs must not overlap inputs; after a status that is not RC_OK they are void.
  */
 /* out[b] += Z^T diag(H[:, b]) Z.  Z (n, K), H (n, B) of weights, out (B, K, K): symmetric, before and after. */
 rc_status rc_gram_blocks(rc_dtype real, const void *Z, const double *H, int64_t n, int64_t K, int64_t B,
