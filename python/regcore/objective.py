@@ -628,6 +628,64 @@ class Objective:
         norms: Array = np.sqrt(sum(part.sum(axis=1) for part in squares))
         return norms
 
+    # ------------------------------------------------------------------ second derivatives
+
+    def mean_squares(self) -> Array:
+        """Return the weighted means of the squared (standardised) features, (n_features,) in float64. One pass."""
+        mean, deviation = self._problem.column_statistics(self._n_threads)
+        center = 0.0 if self.mean is None else self.mean
+        scale = 1.0 if self.scale is None else self.scale
+        squares: Array = ((mean - center) ** 2 + deviation**2) / scale**2
+        return squares
+
+    def dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
+        """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
+        if isinstance(self._X, tuple):
+            data, indices, indptr, _ = self._X
+            dense = np.zeros((len(rows), self.n_features), dtype)
+            for i, row in enumerate(rows):
+                own = slice(indptr[row], indptr[row + 1])
+                np.add.at(dense[i], indices[own], data[own].astype(dense.dtype))
+        else:
+            dense = self._X[rows].astype(dtype)
+        if self.mean is not None and self.scale is not None:
+            dense -= self.mean.astype(dtype)
+            dense /= self.scale.astype(dtype)
+        return dense
+
+    def separates(self, W: Any, b: Any) -> bool:
+        """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
+        if self.loss is not Loss.CROSS_ENTROPY or self._is_soft or self.label_smoothing:
+            return False
+        right = self.predict(W, b) == self._y
+        return bool(right.all() if self._weights is None else right[self._weights > 0].all())
+
+    def loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
+        """Second derivatives of the losses of those rows in their scores, (n_rows, n_outputs) in float64.
+
+        They contain the sample weights, whose sum is the second thing returned. cross_entropy: p (1 - p);
+        squared_hinge: 2 for each margin that is violated.
+        """
+        if self.loss is Loss.CROSS_ENTROPY:
+            p = self.predict_proba(W, b, rows).astype(np.float64)
+            h: Array = p * (1 - p)
+            h = h[:, 1:] if self.binary else h
+        elif self.loss is Loss.SQUARED_HINGE:
+            s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
+            if self.binary:
+                h = 2.0 * ((2.0 * y[:, None] - 1) * s < 1)
+            else:
+                own = (np.arange(len(y)), y)
+                h = 2.0 * (s + 1 > s[own][:, None])
+                h[own] = 0
+                h[own] = h.sum(axis=1)
+        else:
+            raise ValueError(f"loss={self.loss.label!r} has no second derivative")
+        if self._weights is None:
+            return h, float(len(rows))
+        weights = self._weights[rows].astype(np.float64)
+        return h * weights[:, None], float(weights.sum())
+
     # ------------------------------------------------------------------ stochastic steps
 
     def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:
