@@ -487,8 +487,8 @@ class Objective:
     ) -> Any:
         """`dual_gap` for a solver that knows value(W, b) and the gradient of the data term (without R).
 
-        One pass, over the scores alone, with `value` and either `grad` or `dual` given (and one for all
-        calls).
+        One pass, for the scores alone, with `value` and either `grad` or `dual` given (and one for all
+        calls). With all three, none: `grad` is then `_adjoint(dual)`, which a solver of the dual keeps.
         """
         W, b = self._parameters(W, b)
         l1, l2, group = self._triple
