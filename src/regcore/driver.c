@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "frequent.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -92,8 +93,10 @@ typedef struct {
     const rc_gradient *out;
     const rc_prediction *prediction;
 
-    double *total;  /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
-    void *partials; /* ... as many of the compute type */
+    double *total;  /* sum of the gradients, or */
+    void *partials; /* CSR: a table of the compute type for each chunk, */
+    rc_frequent frequent;
+    double *frequent_sums; /* and (most_frequent, ldw) by panels for each chunk */
     double *total_b;
     double *chunk_values; /* (n_chunks, M) */
     rc_joint joint;
@@ -102,7 +105,7 @@ typedef struct {
     rc_flag stop, not_finite;
     struct timespec polled;
 
-    void *transposed;          /* CSR: W as (D, ldw) */
+    rc_table weights;          /* CSR: W transposed */
     const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
@@ -160,7 +163,7 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
         rc_load_rows(p, s, first + at, at, rows);
         if (p->sparse) {
             const rc_csr csr = csr_of(p);
-            k->scores_csr(&csr, s->row_ids, rows, c->W, p->ldw, c->b, p->MC, out, p->ld);
+            k->scores_csr(&csr, s->row_ids, rows, &c->weights, c->b, p->MC, out, p->ld);
         } else if (p->scores_view == BY_ROWS)
             k->scores_rows(c->W, c->b, p->MC, x, p->stored, rows, &p->shape, ahead, out, p->ld);
         else if (p->scores_view == BY_COLUMNS)
@@ -197,16 +200,36 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
 
 /* ---------------------------------------------------------------- chunks, each thread with its own gradient */
 
-/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and
- * those in double. Rows [at, at + n) of the chunk are the block. */
-static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t at, int64_t n)
+/* The gradient table of a CSR chunk */
+static rc_table gradient_table(const call *c, int64_t chunk)
+{
+    const rc_plan *p = &c->plan;
+    return (rc_table){offset(c->partials, chunk * p->gradient_length, p->k->real_size), p->D, 0};
+}
+
+static double *frequent_sums(const call *c, int64_t chunk)
+{
+    return c->frequent_sums + chunk * c->plan.most_frequent * c->plan.ldw;
+}
+
+/* Each chunk's table is cleared by the thread that fills it next. */
+static void clear_sparse_gradient(const call *c, int64_t chunk)
+{
+    const rc_plan *p = &c->plan;
+    memset(gradient_table(c, chunk).data, 0, (size_t)p->gradient_length * p->k->real_size);
+    if (c->frequent.n) memset(frequent_sums(c, chunk), 0, (size_t)(p->most_frequent * p->ldw) * sizeof(double));
+}
+
+/* Adds the gradient of n rows, after which `done` rows of the chunk have come. */
+static void add_sparse_gradient(const call *c, const rc_scratch *s, int64_t chunk, int64_t done, int64_t n)
 {
     const rc_plan *p = &c->plan;
     const rc_csr csr = csr_of(p);
-    double *total = c->total + chunk * p->gradient_length;
-    void *G = p->sum_rows ? s->G : offset(c->partials, chunk * p->gradient_length, p->k->real_size);
-    p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, G, p->ldw);
-    if (p->sum_rows && at / p->sum_rows != (at + n) / p->sum_rows) p->k->flush(G, 1, p->gradient_length, NULL, total);
+    const rc_table G = gradient_table(c, chunk);
+    p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, &G);
+    const int64_t n_due = rc_due_columns(&c->frequent, done, n);
+    if (n_due)
+        p->k->flush_columns(&G, p->MC, c->frequent.columns, n_due, p->most_frequent, frequent_sums(c, chunk));
 }
 
 static void join_sums(void *context, int buffer)
@@ -233,6 +256,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     poll_host(c, thread);
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
     for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
+    if (sums && p->sparse) clear_sparse_gradient(c, chunk);
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
@@ -242,7 +266,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
-                add_sparse_gradient(c, s, chunk, first - start, n);
+                add_sparse_gradient(c, s, chunk, first - start + n, n);
             else if (p->gradient_view == BY_ROWS)
                 p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else
@@ -250,9 +274,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
         }
         first += n;
     }
-    if (!sums) return;
-    if (p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
-    rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
+    if (sums) rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -313,7 +335,7 @@ static void transpose_features(void *context, int64_t task, int thread)
     const rc_plan *p = &c->plan;
     const int64_t first = task * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
     (void)thread;
-    p->k->transpose_weights(c->W, p->MC, p->D, first, end, c->transposed, p->ldw);
+    p->k->transpose_weights(c->W, p->MC, p->D, first, end, &c->weights);
 }
 
 /* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
@@ -349,14 +371,14 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     else
         memset(folded_b, 0, (size_t)p->MC * size);
     c->b = folded_b;
-    if (!packed) return RC_OK;
     if (p->sparse) {
-        memset(packed + p->D * p->ldw * (int64_t)size, 0, (size_t)p->k->lanes * size);
-        c->transposed = packed;
-        rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, transpose_features, c);
-    } else
+        /* the weights of a single score are their own transpose */
+        c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->D, 0};
+        if (packed) rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, transpose_features, c);
+    } else if (packed) {
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
-    c->W = packed;
+        c->W = packed;
+    }
     return RC_OK;
 }
 
@@ -372,23 +394,38 @@ static void finish_features(const call *c, int64_t i, int64_t first, int64_t n, 
                           q->penalty.l2, offset(c->out->grad_W, at, p->k->real_size));
 }
 
+/* What features [first, first + n) of a panel have in double */
+static void add_frequent_sums(const call *c, int64_t panel, int64_t width, int64_t first, int64_t n, double *sums)
+{
+    const rc_plan *p = &c->plan;
+    const rc_frequent *f = &c->frequent;
+    for (int64_t i = rc_first_frequent(f, first); i < f->n && f->columns[f->ascending[i]] < first + n; i++) {
+        const int64_t at = f->ascending[i];
+        double *row = sums + (f->columns[at] - first) * width;
+        for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
+            const double *sum = frequent_sums(c, chunk) + panel * p->most_frequent + at * width;
+            for (int64_t k = 0; k < width; k++) row[k] += sum[k];
+        }
+    }
+}
+
 static void finish_sparse(void *context, int64_t task, int thread)
 {
     const call *c = context;
     const rc_plan *p = &c->plan;
     const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
     double total[FEATURE_RUN], *sums = c->scratch[thread].features;
-    for (int64_t d = 0; d < n * p->ldw; d++) sums[d] = 0;
-    for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
-        const int64_t at = chunk * p->gradient_length + first * p->ldw;
-        if (p->sum_rows)
-            for (int64_t d = 0; d < n * p->ldw; d++) sums[d] += c->total[at + d];
-        else
-            p->k->add(offset(c->partials, at, p->k->real_size), n * p->ldw, sums);
-    }
-    for (int64_t i = 0; i < p->MC; i++) {
-        for (int64_t d = 0; d < n; d++) total[d] = sums[d * p->ldw + i];
-        finish_features(c, i, first, n, total);
+    for (int64_t panel = 0, width; panel < p->MC; panel += width) {
+        width = p->k->csr_panel(p->MC - panel);
+        for (int64_t i = 0; i < n * width; i++) sums[i] = 0;
+        for (int64_t chunk = 0; chunk < p->n_chunks; chunk++)
+            p->k->add(offset(gradient_table(c, chunk).data, panel * p->D + first * width, p->k->real_size), n * width,
+                      sums);
+        add_frequent_sums(c, panel, width, first, n, sums);
+        for (int64_t i = panel; i < panel + width && i < p->MC; i++) {
+            for (int64_t d = 0; d < n; d++) total[d] = sums[d * width + i - panel];
+            finish_features(c, i, first, n, total);
+        }
     }
 }
 
@@ -503,12 +540,11 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
 
     /* one allocation: the pieces in order, each aligned to a cache line */
     const int fold = q->center || q->scale;
-    const int packs = p->sparse || p->scores_view == BY_ROWS;
-    const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
-    const size_t total_bytes = !with_gradient             ? 0
-                               : p->sparse && p->sum_rows ? (size_t)(p->n_chunks * p->gradient_length) * sizeof(double)
-                               : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
-                                                          : (size_t)(p->MC * p->D) * sizeof(double);
+    const int packs = p->sparse ? p->MC > 1 : p->scores_view == BY_ROWS;
+    const int64_t packed_length = p->sparse ? p->D * p->ldw : p->MC * p->shape.packed;
+    const size_t total_bytes = !with_gradient ? 0
+                               : p->sparse    ? (size_t)(p->n_chunks * p->gradient_length) * size
+                                              : (size_t)(p->MC * p->D) * sizeof(double);
     const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
     c->n_buffers = with_gradient && !p->shared_gradient ? 2 * c->n_threads : 0;
     const size_t sums_bytes = p->sparse ? 0 : (size_t)p->gradient_length * size;
@@ -530,6 +566,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         (size_t)c->n_buffers * sizeof(chunk_sums),
         (size_t)c->n_buffers * sums_bytes,
         (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
+        2 * (size_t)p->most_frequent * sizeof(int32_t),
+        (size_t)(p->n_chunks * p->most_frequent * p->ldw) * sizeof(double),
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
@@ -550,13 +588,13 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     c->shared_rows = (const void **)(void *)at[7];
     c->shared_packed = at[8];
     c->shared_S = at[9];
-    if (with_gradient) clear_memory(c, c->total, pieces[4]);
+    if (with_gradient && !p->sparse) clear_memory(c, c->total, pieces[4]);
     memset(c->total_b, 0, pieces[5]);
     memset(c->chunk_values, 0, pieces[6]);
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (p->shared_gradient || p->sum_rows) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+        if (p->shared_gradient) clear_memory(c, s->G, (size_t)p->gradient_length * size);
     }
     if (c->n_buffers) {
         rc_joint_init(&c->joint, c->n_buffers, at[11]);
@@ -566,6 +604,13 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
             c->sums[i].G = offset(at[13], i, sums_bytes);
             c->sums[i].grad_b = (double *)(void *)at[14] + i * p->MC;
         }
+    }
+    if (p->most_frequent) {
+        c->frequent.columns = (int32_t *)(void *)at[15];
+        c->frequent.ascending = c->frequent.columns + p->most_frequent;
+        c->frequent_sums = (double *)(void *)at[16];
+        /* the first table has not been cleared yet: it serves to count */
+        rc_find_frequent(&problem->X, &p->rows, rows->n / p->n_chunks, p->most_frequent, c->partials, &c->frequent);
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);

@@ -49,6 +49,16 @@ typedef struct {
     rc_dtype dtype, index_dtype;
 } rc_csr;
 
+/*
+ * A row for each feature of a CSR problem: weights or gradient, transposed.  Panel by panel, where the panel of classes
+ * from c on begins at data + c * panel_step and its rows follow each other (stride 0); or all classes of a feature side
+ * by side (panel_step 1), where rows are `stride` long.
+ */
+typedef struct {
+    void *data;
+    int64_t panel_step, stride;
+} rc_table;
+
 /* A stochastic step: length, momentum, and the penalty's threshold and shrink; group: they are of a column's norm. */
 typedef struct {
     double step, momentum, threshold, shrink;
@@ -113,13 +123,16 @@ typedef struct {
     void (*probabilities)(void *S, int64_t ld, int64_t C, int64_t n_padded);
     void (*labels)(const void *S, int64_t ld, int64_t C, int64_t n, int64_t *out, int64_t stride);
 
-    /* --- CSR: Wt and Gt are (D, C) with leading dimension ldw = csr_row_length(C) */
-    int64_t (*csr_row_length)(int64_t C);
-    void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, void *Wt, int64_t ldw);
-    void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *Wt, int64_t ldw, const void *b,
-                       int64_t C, void *S, int64_t ld);
+    /* --- CSR, see sparse.h. csr_panel: the width of the first panel of C classes, or of the last C */
+    int64_t (*csr_panel)(int64_t C);
+    void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, const rc_table *Wt);
+    void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
+                       void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
-                         void *Gt, int64_t ldw);
+                         const rc_table *Gt);
+    /* sums of the panel at c, from c * n_all on: row i += the table's row columns[i], which becomes 0 */
+    void (*flush_columns)(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all,
+                          double *sums);
 
     /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
     void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2,

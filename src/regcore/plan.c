@@ -2,11 +2,14 @@
 
 #include <string.h>
 
+#include "frequent.h"
+
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
     MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
+    MOST_COUNTED_ROWS = 1 << 16,
     SPARSE_SCORE_BYTES = 1 << 20,
     MOST_SPARSE_ROWS = 2048,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
@@ -14,12 +17,18 @@ enum {
     LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_SUM_ROWS = 16384,  /* the same bound as LARGEST_CHUNK, for the columns that every row has */
+    SPARSE_REUSE = 16,        /* a CSR chunk more for so many nonzeros a column: each has a gradient of its own */
     WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+static int64_t row_start(const rc_plan *plan, int64_t row)
+{
+    const rc_matrix *X = &plan->problem->X;
+    return X->index_dtype == RC_INT32 ? ((const int32_t *)X->indptr)[row] : ((const int64_t *)X->indptr)[row];
+}
 
 /*
  * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
@@ -80,32 +89,44 @@ static void share_gradient(rc_plan *plan)
     plan->gradient_length = plan->task_classes * plan->shape.packed;
 }
 
-/*
- * Dense chunks are guided: each is 1/16 of what is left, within bounds.  CSR chunks are equal and few, since each has a
- * gradient of its own that is summed at the end.
- */
+/* Dense chunks are guided: each is 1/16 of what is left, within bounds. */
 static int64_t dense_chunk(int64_t left)
 {
     return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
 }
 
-static int64_t sparse_chunk(const rc_plan *plan)
+/* CSR chunks are few, since each has a gradient of its own, cleared before and summed after. */
+static int64_t sparse_chunks(const rc_plan *plan)
 {
-    const rc_matrix *X = &plan->problem->X;
-    const int64_t chunks = clamp(2 * X->nnz / X->n_columns, 2, SPARSE_CHUNKS);
-    const int64_t rows = round_up((plan->rows.n + chunks - 1) / chunks, 64);
-    return rows > SMALLEST_CHUNK ? rows : SMALLEST_CHUNK;
+    const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
+    const int64_t chunks = clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->D + 1))), 2, SPARSE_CHUNKS);
+    return chunks < most ? chunks : most;
+}
+
+/* They have equal numbers of nonzeros where rows follow each other, else of rows. */
+static int64_t sparse_chunk_start(const rc_plan *plan, int64_t chunk)
+{
+    const rc_rows *rows = &plan->rows;
+    if (chunk <= 0) return 0;
+    if (chunk >= plan->n_chunks) return rows->n;
+    if (rows->index || rows->step != 1) return rows->n / plan->n_chunks * chunk;
+    const int64_t first = row_start(plan, rows->start), end = row_start(plan, rows->start + rows->n);
+    const int64_t wanted = first + (end - first) / plan->n_chunks * chunk;
+    int64_t low = 0, high = rows->n;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (row_start(plan, rows->start + middle) < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* The start of a chunk; *chunk is lowered to the number of chunks if there are fewer. */
 static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
 {
     const int64_t n = plan->rows.n;
-    if (plan->sparse) {
-        const int64_t rows = sparse_chunk(plan), n_chunks = (n + rows - 1) / rows;
-        if (*chunk > n_chunks) *chunk = n_chunks;
-        return *chunk * rows < n ? *chunk * rows : n;
-    }
     /* chunks of the largest size stand first and are counted at once, the rest are few */
     const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
     int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
@@ -118,7 +139,25 @@ static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
     return start;
 }
 
-int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan, &chunk); }
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk)
+{
+    return plan->sparse ? sparse_chunk_start(plan, chunk) : walk_chunks(plan, &chunk);
+}
+
+/* How many nonzeros the rows have; an estimate, where that is enough or many rows are picked */
+static double count_nonzeros(const rc_plan *plan, int exactly)
+{
+    const rc_rows *rows = &plan->rows;
+    const rc_matrix *X = &plan->problem->X;
+    if (rows->n < 1) return 0;
+    if (exactly && !rows->index && rows->step == 1)
+        return (double)(row_start(plan, rows->start + rows->n) - row_start(plan, rows->start));
+    if (!exactly || rows->n > MOST_COUNTED_ROWS) return (double)X->nnz * ((double)rows->n / (double)X->n_rows);
+    int64_t sum = 0;
+    for (int64_t i = 0; i < rows->n; i++)
+        sum += row_start(plan, rc_row_at(rows, i) + 1) - row_start(plan, rc_row_at(rows, i));
+    return (double)sum;
+}
 
 void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
 {
@@ -137,8 +176,9 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->shape = (rc_row_shape){n_vectors, plan->D - lanes, n_vectors * lanes};
 
     if (plan->sparse) {
-        plan->ldw = plan->k->csr_row_length(plan->MC);
-        plan->gradient_length = plan->D * plan->ldw + lanes;
+        for (plan->ldw = 0; plan->ldw < plan->MC;) plan->ldw += plan->k->csr_panel(plan->MC - plan->ldw);
+        plan->gradient_length = round_up(plan->D * plan->ldw, CACHE_LINE / size);
+        plan->nonzeros = count_nonzeros(plan, with_gradient);
         /* large blocks: the weights are read for many rows before the gradient displaces them */
         plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
     } else {
@@ -159,8 +199,14 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
-    if (plan->sparse) plan->sum_rows = real == RC_FLOAT32 && sparse_chunk(plan) > SPARSE_SUM_ROWS ? SPARSE_SUM_ROWS : 0;
     plan->prefetch_step = CACHE_LINE;
+    if (plan->sparse) {
+        plan->n_chunks = sparse_chunks(plan);
+        const double chunks = (double)plan->n_chunks;
+        if (real == RC_FLOAT32 && with_gradient)
+            plan->most_frequent = rc_most_frequent(plan->D, (double)rows->n / chunks, plan->nonzeros / chunks);
+        return;
+    }
     plan->n_chunks = INT64_MAX;
     walk_chunks(plan, &plan->n_chunks);
 }
@@ -190,8 +236,8 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
     s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
-    /* chunks have gradients of their own; a thread needs one beside them to share, or to sum float32 in parts */
-    s->G = carve(memory, &used, plan->shared_gradient || plan->sum_rows ? plan->gradient_length : 0, size);
+    /* chunks have gradients of their own; a thread needs one beside them to share */
+    s->G = carve(memory, &used, plan->shared_gradient ? plan->gradient_length : 0, size);
     return used;
 }
 
@@ -232,10 +278,8 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
 
 int rc_useful_threads(const rc_plan *plan, int wanted)
 {
-    const rc_matrix *X = &plan->problem->X;
     const double rows = (double)plan->rows.n;
-    const double numbers =
-        plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
+    const double numbers = plan->sparse ? plan->nonzeros : rows * (double)plan->D;
     const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;

@@ -22,13 +22,14 @@ typedef struct {
     rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
     rc_dtype stored;                     /* of the rows that the products read */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
-    int64_t ldw;                         /* CSR: row length of Wt and Gt */
+    int64_t ldw;                         /* CSR: row length of the tables Wt and Gt, all panels together */
+    double nonzeros;                     /* CSR: of the rows */
+    int64_t most_frequent;               /* CSR: columns whose float32 sums go to double now and then, see frequent.h */
 
     int64_t block, ld;         /* most rows in a block; the leading dimension of its scores */
     int64_t load;              /* rows loaded at a time: packed rows are scored while they are in L1 */
     int64_t column_ld, row_ld; /* leading dimensions of packed views */
     int64_t n_chunks;
-    int64_t sum_rows;        /* CSR: rows whose float32 gradients are summed before they go to double */
     ptrdiff_t prefetch_step; /* bytes of the next block for each inner iteration on this one */
     int shared_gradient;     /* one gradient for all threads, a super-block of rows at a time */
     int64_t super_block, task_classes;

@@ -203,7 +203,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
         load_rows(s, first + at, at, rows);
         if (p->sparse) {
             if (s->options.dropout > 0 && drop_block(s, n, &csr) != RC_OK) return RC_ERROR_MEMORY;
-            p->k->scores_csr(&csr, scratch->row_ids, n, s->W, s->ldw, s->b, p->C, S, p->ld);
+            p->k->scores_csr(&csr, scratch->row_ids, n, &(rc_table){s->W, 1, s->ldw}, s->b, p->C, S, p->ld);
         } else if (p->scores_view == BY_ROWS)
             p->k->scores_rows(s->W, s->b, p->C, x, p->stored, rows, &p->shape, &ahead, S, p->ld);
         else if (p->scores_view == BY_COLUMNS)
@@ -223,7 +223,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
 
     if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
     if (p->sparse)
-        p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, s->G, s->ldw);
+        p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, &(rc_table){s->G, 1, s->ldw});
     else if (p->gradient_view == BY_ROWS)
         p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, p->stored, n, &p->shape, &ahead, s->G);
     else

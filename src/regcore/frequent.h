@@ -1,0 +1,34 @@
+/*
+ * The frequent columns of a CSR problem.  A float32 sum loses digits as it grows long, and only the columns that many
+ * rows have get long sums: these are moved to sums in double now and then, the more frequent the more often, so that
+ * none has many more than SUM_ROWS terms.  Their frequencies are those in a sample of the rows, which is the same in
+ * every call.
+ */
+#ifndef REGCORE_FREQUENT_H
+#define REGCORE_FREQUENT_H
+
+#include "kernels.h"
+
+enum { SUM_ROWS = 4096, FREQUENCY_LEVELS = 24 };
+
+typedef struct {
+    int64_t n;
+    int32_t *columns;                /* the most frequent ones first */
+    int32_t *ascending;              /* columns[ascending[0]] < columns[ascending[1]] < ... */
+    int64_t n_due[FREQUENCY_LEVELS]; /* how many are due every SUM_ROWS << level rows */
+} rc_frequent;
+
+/* At most how many columns are frequent, if a chunk has so many rows and nonzeros */
+int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_nonzeros);
+
+/* Those of the rows, at most `most`. counts: n_features of working memory */
+void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_rows, int64_t most, uint32_t *counts,
+                      rc_frequent *frequent);
+
+/* How many of the columns are due when the last of done rows has come; of the n rows before, none has been looked at. */
+int64_t rc_due_columns(const rc_frequent *frequent, int64_t done, int64_t n);
+
+/* The first i with columns[ascending[i]] >= column */
+int64_t rc_first_frequent(const rc_frequent *frequent, int64_t column);
+
+#endif
