@@ -134,7 +134,7 @@ static void poll_host(call *c, int thread)
 static rc_csr csr_of(const rc_plan *p)
 {
     const rc_matrix *X = &p->problem->X;
-    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz};
 }
 
 /* What is read after rows [first, first + n) of a chunk that ends at `end`: the next block, where X is contiguous */
@@ -220,16 +220,20 @@ static void clear_sparse_gradient(const call *c, int64_t chunk)
     if (c->frequent.n) memset(frequent_sums(c, chunk), 0, (size_t)(p->most_frequent * p->ldw) * sizeof(double));
 }
 
-/* Adds the gradient of n rows, after which `done` rows of the chunk have come. */
+/* Adds the gradient of n rows, before which `done` rows of the chunk have come. */
 static void add_sparse_gradient(const call *c, const rc_scratch *s, int64_t chunk, int64_t done, int64_t n)
 {
     const rc_plan *p = &c->plan;
     const rc_csr csr = csr_of(p);
     const rc_table G = gradient_table(c, chunk);
-    p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, &G);
-    const int64_t n_due = rc_due_columns(&c->frequent, done, n);
-    if (n_due)
-        p->k->flush_columns(&G, p->MC, c->frequent.columns, n_due, p->most_frequent, frequent_sums(c, chunk));
+    for (int64_t at = 0, rows; at < n; at += rows) {
+        const int64_t left = p->most_frequent ? SUM_ROWS - (done + at) % SUM_ROWS : n;
+        rows = n - at < left ? n - at : left;
+        p->k->gradient_csr(&csr, s->row_ids + at, rows, offset(s->S, at, p->k->real_size), p->ld, p->MC, &G);
+        const int64_t n_due = rows == left ? rc_due_columns(&c->frequent, done + at + rows) : 0;
+        if (n_due)
+            p->k->flush_columns(&G, p->MC, c->frequent.columns, n_due, p->most_frequent, frequent_sums(c, chunk));
+    }
 }
 
 static void join_sums(void *context, int buffer)
@@ -266,7 +270,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
-                add_sparse_gradient(c, s, chunk, first - start + n, n);
+                add_sparse_gradient(c, s, chunk, first - start, n);
             else if (p->gradient_view == BY_ROWS)
                 p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else

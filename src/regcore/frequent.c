@@ -66,12 +66,11 @@ void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_row
     }
 }
 
-int64_t rc_due_columns(const rc_frequent *frequent, int64_t done, int64_t n)
+int64_t rc_due_columns(const rc_frequent *frequent, int64_t n_rows)
 {
-    int64_t window = done / SUM_ROWS;
     int level = 0;
-    if (frequent->n == 0 || window == (done - n) / SUM_ROWS) return 0;
-    for (; window % 2 == 0 && level < FREQUENCY_LEVELS - 1; window /= 2) level++;
+    if (frequent->n == 0) return 0;
+    for (int64_t windows = n_rows / SUM_ROWS; windows % 2 == 0 && level < FREQUENCY_LEVELS - 1; windows /= 2) level++;
     return frequent->n_due[level];
 }
 

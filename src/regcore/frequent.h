@@ -1,7 +1,8 @@
 /*
  * The frequent columns of a CSR problem.  A float32 sum loses digits as it grows long, and only the columns that many
  * rows have get long sums: these are moved to sums in double now and then, the more frequent the more often, so that
- * none has many more than SUM_ROWS terms.  Their frequencies are those in a sample of the rows, which is the same in
+ * none has many more than SUM_ROWS terms.  (At W = 0 all terms of a sum may be equal; their rounding errors then are
+ * too, and grow as the square of their number.)  Their frequencies are those in a sample of the rows, which is the same in
  * every call.
  */
 #ifndef REGCORE_FREQUENT_H
@@ -9,7 +10,7 @@
 
 #include "kernels.h"
 
-enum { SUM_ROWS = 4096, FREQUENCY_LEVELS = 24 };
+enum { SUM_ROWS = 512, FREQUENCY_LEVELS = 24 };
 
 typedef struct {
     int64_t n;
@@ -25,8 +26,8 @@ int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_non
 void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_rows, int64_t most, uint32_t *counts,
                       rc_frequent *frequent);
 
-/* How many of the columns are due when the last of done rows has come; of the n rows before, none has been looked at. */
-int64_t rc_due_columns(const rc_frequent *frequent, int64_t done, int64_t n);
+/* How many of the columns are due after so many rows of a chunk, a multiple of SUM_ROWS */
+int64_t rc_due_columns(const rc_frequent *frequent, int64_t n_rows);
 
 /* The first i with columns[ascending[i]] >= column */
 int64_t rc_first_frequent(const rc_frequent *frequent, int64_t column);

@@ -47,6 +47,7 @@ typedef struct {
     const void *indices;
     const void *indptr;
     rc_dtype dtype, index_dtype;
+    int64_t nnz; /* length of data and indices */
 } rc_csr;
 
 /*

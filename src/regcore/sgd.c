@@ -180,7 +180,7 @@ static rc_status drop_block(rc_sgd *s, int64_t n, rc_csr *csr)
         s->scratch.row_ids[r] = r;
     }
     s->indptr[n] = at;
-    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64};
+    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64, nnz};
     return RC_OK;
 }
 
@@ -193,7 +193,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     const rc_matrix *X = &problem->X;
     rc_scratch *scratch = &s->scratch;
     const int64_t padded = round_up(n, p->k->lanes);
-    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz};
     rc_ahead ahead = {X->data, X->data, 0};
 
     for (int64_t at = 0, rows; at < n; at += rows) {

@@ -17,6 +17,9 @@
 
 #define SPARSE_RUN 256
 #define SPARSE_VECTORS 8
+#ifndef SPARSE_AHEAD
+#define SPARSE_AHEAD 64
+#endif
 
 /* ---------------------------------------------------------------- panels and strips */
 
@@ -50,22 +53,22 @@ static int64_t sparse_panel(int64_t C)
 /* Row `feature` of the strip that begins with class c: its vectors, and its tail */
 typedef struct {
     real *main, *tail;
-    int64_t main_stride, tail_stride;
+    int64_t stride; /* 0: each has rows as long as it is wide */
 } sparse_panels;
 
 RC_INLINE sparse_panels panels_at(const rc_table *table, int64_t c, const sparse_strip *s)
 {
     real *data = (real *)table->data;
     const int64_t t = c + s->full * LANES;
-    return (sparse_panels){data + c * table->panel_step, data + t * table->panel_step,
-                           table->stride ? table->stride : s->full * LANES, table->stride ? table->stride : s->tail};
+    return (sparse_panels){data + c * table->panel_step, data + t * table->panel_step, table->stride};
 }
 
 /* ---------------------------------------------------------------- nonzeros */
 
-/* n nonzeros of a row of X, and its scores or slopes in the strip */
+/* n nonzeros of a row of X, and its scores or slopes in the strip; the gradient of the column that comes `ahead`
+ * nonzeros later is fetched */
 typedef struct {
-    int64_t n;
+    int64_t n, ahead;
     const real *values;
     const int32_t *columns;
     real *row;
@@ -91,7 +94,7 @@ RC_INLINE sparse_run load_run(const rc_csr *x, int64_t first, int64_t end, spars
 {
     const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
     const int64_t most = native && narrow ? end - first : SPARSE_RUN;
-    sparse_run run = {end - first < most ? end - first : most, (const real *)x->data + first,
+    sparse_run run = {end - first < most ? end - first : most, 0, (const real *)x->data + first,
                       (const int32_t *)x->indices + first, row};
     if (!native) {
         convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, run.n, buffer->values);
@@ -169,12 +172,19 @@ typedef struct {
 #define GRADIENT_PART(type, name, panel, at) g.name = *(const type *)(g_##panel + (at)) + value * s.name
 #define KEEP_PART(type, name, panel, at) *(type *)(g_##panel + (at)) = g.name
 
+#define LINE_VECTORS (64 / (LANES * (int)sizeof(real)))
+#if defined(__GNUC__) || defined(__clang__)
+#define prefetch_to_write(p) __builtin_prefetch((p), 1, 3)
+#else
+#define prefetch_to_write(p) ((void)(p))
+#endif
+
 /* rows += the scores of their runs, in `ways` independent sums */
-RC_INLINE void scores_form(const int full, const int tail, const int ways, const sparse_run *run, int64_t n_runs,
-                           const sparse_panels *W)
+RC_INLINE void scores_form(const int full, const int tail, const int stride, const int ways, const sparse_run *run,
+                           int64_t n_runs, const sparse_panels *W)
 {
-    /* what is known when this is compiled needs no multiplication */
-    const int64_t main_stride = W->main_stride, tail_stride = full ? W->tail_stride : tail;
+    const real *const main = W->main, *const last = W->tail;
+    const int64_t main_stride = stride ? W->stride : full * LANES, tail_stride = stride ? W->stride : tail;
     for (const sparse_run *end = run + n_runs; run < end; run++) {
         real *row = run->row;
         const real *values = run->values;
@@ -185,15 +195,15 @@ RC_INLINE void scores_form(const int full, const int tail, const int ways, const
         for (; i + ways <= run->n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
             {
                 const real value = values[i + u];
-                const real *w_main = W->main + columns[i + u] * main_stride;
-                const real *w_tail = W->tail + columns[i + u] * tail_stride;
+                const real *w_main = main + columns[i + u] * main_stride;
+                const real *w_tail = last + columns[i + u] * tail_stride;
                 FOR_PARTS(SCORE_PART)
             }
         for (; i < run->n; i++) {
             enum { u = 0 };
             const real value = values[i];
-            const real *w_main = W->main + columns[i] * main_stride;
-            const real *w_tail = W->tail + columns[i] * tail_stride;
+            const real *w_main = main + columns[i] * main_stride;
+            const real *w_tail = last + columns[i] * tail_stride;
             FOR_PARTS(SCORE_PART)
         }
         RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(JOIN_PART)} FOR_PARTS(STORE_PART)
@@ -201,20 +211,24 @@ RC_INLINE void scores_form(const int full, const int tail, const int ways, const
 }
 
 /* G[columns] += values * slopes */
-RC_INLINE void gradient_form(const int full, const int tail, const sparse_run *run, int64_t n_runs,
+RC_INLINE void gradient_form(const int full, const int tail, const int stride, const sparse_run *run, int64_t n_runs,
                              const sparse_panels *G)
 {
-    const int64_t main_stride = G->main_stride, tail_stride = full ? G->tail_stride : tail;
+    real *const main = G->main, *const last = G->tail;
+    const int64_t main_stride = stride ? G->stride : full * LANES, tail_stride = stride ? G->stride : tail;
     for (const sparse_run *end = run + n_runs; run < end; run++) {
         const real *row = run->row, *values = run->values;
         const int32_t *columns = run->columns;
-        const int64_t n = run->n;
+        const int64_t n = run->n, ahead = run->ahead;
         sparse_sums s, g;
         FOR_PARTS(SLOPE_PART)
         for (int64_t i = 0; i < n; i++) {
             const real value = values[i];
-            real *g_main = G->main + columns[i] * main_stride;
-            real *g_tail = G->tail + columns[i] * tail_stride;
+            real *g_main = main + columns[i] * main_stride;
+            real *g_tail = last + columns[i] * tail_stride;
+            RC_UNROLL for (int v = 0; v < full; v += LINE_VECTORS)
+                prefetch_to_write(main + columns[i + ahead] * main_stride + v * LANES);
+            if (tail) prefetch_to_write(last + columns[i + ahead] * tail_stride);
             FOR_PARTS(GRADIENT_PART)
             FOR_PARTS(KEEP_PART)
         }
@@ -229,15 +243,24 @@ typedef struct {
 /* enough independent sums to hide the latency of an addition */
 #define WAYS(full, tail) ((full) + ((tail) > 0) < 2 ? 4 : (full) + ((tail) > 0) < 5 ? 2 : 1)
 #define DEFINE_FORM(full, tail)                                                                                        \
-    static void scores_##full##_##tail(const sparse_run *runs, int64_t n_runs, const sparse_panels *W)                 \
+    DEFINE_PRODUCTS(full, tail, full##_##tail, 0)                                                                      \
+    DEFINE_PRODUCTS(full, tail, strided_##full##_##tail, 1)
+#define DEFINE_PRODUCTS(full, tail, name, stride)                                                                      \
+    static void scores_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *W)                          \
     {                                                                                                                  \
-        scores_form(full, tail, WAYS(full, tail), runs, n_runs, W);                                                    \
+        scores_form(full, tail, stride, WAYS(full, tail), runs, n_runs, W);                                            \
     }                                                                                                                  \
-    static void gradient_##full##_##tail(const sparse_run *runs, int64_t n_runs, const sparse_panels *G)               \
+    static void gradient_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *G)                        \
     {                                                                                                                  \
-        gradient_form(full, tail, runs, n_runs, G);                                                                    \
+        gradient_form(full, tail, stride, runs, n_runs, G);                                                            \
     }
-#define FORM(full, tail) {scores_##full##_##tail, gradient_##full##_##tail}
+#define FORM(full, tail)                                                                                               \
+    {                                                                                                                  \
+        {scores_##full##_##tail, gradient_##full##_##tail},                                                            \
+        {                                                                                                              \
+            scores_strided_##full##_##tail, gradient_strided_##full##_##tail                                           \
+        }                                                                                                              \
+    }
 
 /* by the logarithm of the tail, from 1 on; 0 stands last */
 #if LANES > 8
@@ -268,13 +291,13 @@ DEFINE_FORMS(6)
 DEFINE_FORMS(7)
 DEFINE_FORMS(8)
 
-RC_INLINE sparse_form form_for(const sparse_strip *s)
+RC_INLINE sparse_form form_for(const sparse_strip *s, const sparse_panels *panels)
 {
-    static const sparse_form forms[SPARSE_VECTORS + 1][5] = {FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4),
+    static const sparse_form forms[SPARSE_VECTORS + 1][5][2] = {FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4),
                                                              FORMS(5), FORMS(6), FORMS(7), FORMS(8)};
     int kind = 0;
     for (int64_t tail = 1; tail < LANES && tail != s->tail; tail *= 2) kind++;
-    return forms[s->full][kind];
+    return forms[s->full][kind][s->full > 0 && panels->stride > 0];
 }
 
 /* ---------------------------------------------------------------- a group of LANES rows, transposed */
@@ -329,7 +352,9 @@ RC_INLINE void for_runs(const rc_csr *x, const int64_t *rows, real *const *row, 
         int64_t k = index_at(x->indptr, x->index_dtype, rows[i]);
         const int64_t end = index_at(x->indptr, x->index_dtype, rows[i] + 1);
         if (direct) {
-            runs[n_runs++] = load_run(x, k, end, NULL, row[i]);
+            runs[n_runs] = load_run(x, k, end, NULL, row[i]);
+            if (end + SPARSE_AHEAD <= x->nnz) runs[n_runs].ahead = SPARSE_AHEAD;
+            n_runs++;
             continue;
         }
         for (sparse_buffer buffer; k < end; k += runs->n) {
@@ -346,7 +371,7 @@ static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const rc
     for (int64_t c = 0; c < C;) {
         const sparse_strip s = first_strip(C - c);
         const sparse_panels panels = panels_at(Wt, c, &s);
-        sparse_product *const product = form_for(&s).scores;
+        sparse_product *const product = form_for(&s, &panels).scores;
         const int64_t padded = s.full * LANES + s.tail;
         for (int64_t r = 0; r < n; r += LANES) {
             sparse_rows block;
@@ -369,7 +394,7 @@ static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const 
     for (int64_t c = 0; c < C;) {
         const sparse_strip s = first_strip(C - c);
         const sparse_panels panels = panels_at(Gt, c, &s);
-        sparse_product *const product = form_for(&s).gradient;
+        sparse_product *const product = form_for(&s, &panels).gradient;
         for (int64_t r = 0; r < n; r += LANES) {
             sparse_rows block;
             real *row[LANES];
