@@ -333,13 +333,18 @@ static void evaluate_super_blocks(call *c)
 
 /* ---------------------------------------------------------------- parameters in, gradient out */
 
-static void transpose_features(void *context, int64_t task, int thread)
+/* The tasks before a CSR matrix is read: first the search for frequent columns, then runs of features of W */
+static void prepare_table(void *context, int64_t task, int thread)
 {
-    const call *c = context;
+    call *c = context;
     const rc_plan *p = &c->plan;
-    const int64_t first = task * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
+    const int64_t first = (task - 1) * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
     (void)thread;
-    p->k->transpose_weights(c->W, p->MC, p->D, first, end, &c->weights);
+    if (task > 0)
+        p->k->transpose_weights(c->W, p->MC, p->D, first, end, &c->weights);
+    else if (p->most_frequent) /* the first table has not been cleared yet: it serves to count */
+        rc_find_frequent(&p->problem->X, &p->rows, p->rows.n / p->n_chunks, p->most_frequent, c->partials,
+                         &c->frequent);
 }
 
 /* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
@@ -378,7 +383,7 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     if (p->sparse) {
         /* the weights of a single score are their own transpose */
         c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->D, 0};
-        if (packed) rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, transpose_features, c);
+        rc_parallel_for(1 + (packed ? (p->D + FEATURE_RUN - 1) / FEATURE_RUN : 0), c->n_threads, prepare_table, c);
     } else if (packed) {
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
         c->W = packed;
@@ -405,10 +410,10 @@ static void add_frequent_sums(const call *c, int64_t panel, int64_t width, int64
     const rc_frequent *f = &c->frequent;
     for (int64_t i = rc_first_frequent(f, first); i < f->n && f->columns[f->ascending[i]] < first + n; i++) {
         const int64_t at = f->ascending[i];
-        double *row = sums + (f->columns[at] - first) * width;
+        double *column = sums + f->columns[at] - first;
         for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
             const double *sum = frequent_sums(c, chunk) + panel * p->most_frequent + at * width;
-            for (int64_t k = 0; k < width; k++) row[k] += sum[k];
+            for (int64_t k = 0; k < width; k++) column[k * FEATURE_RUN] += sum[k];
         }
     }
 }
@@ -418,18 +423,14 @@ static void finish_sparse(void *context, int64_t task, int thread)
     const call *c = context;
     const rc_plan *p = &c->plan;
     const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
-    double total[FEATURE_RUN], *sums = c->scratch[thread].features;
+    double *sums = c->scratch[thread].features;
     for (int64_t panel = 0, width; panel < p->MC; panel += width) {
         width = p->k->csr_panel(p->MC - panel);
-        for (int64_t i = 0; i < n * width; i++) sums[i] = 0;
-        for (int64_t chunk = 0; chunk < p->n_chunks; chunk++)
-            p->k->add(offset(gradient_table(c, chunk).data, panel * p->D + first * width, p->k->real_size), n * width,
-                      sums);
+        p->k->sum_panels(offset(c->partials, panel * p->D + first * width, p->k->real_size), p->gradient_length,
+                         p->n_chunks, n, width, sums, FEATURE_RUN);
         add_frequent_sums(c, panel, width, first, n, sums);
-        for (int64_t i = panel; i < panel + width && i < p->MC; i++) {
-            for (int64_t d = 0; d < n; d++) total[d] = sums[d * width + i - panel];
-            finish_features(c, i, first, n, total);
-        }
+        for (int64_t i = panel; i < panel + width && i < p->MC; i++)
+            finish_features(c, i, first, n, sums + (i - panel) * FEATURE_RUN);
     }
 }
 
@@ -613,8 +614,6 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         c->frequent.columns = (int32_t *)(void *)at[15];
         c->frequent.ascending = c->frequent.columns + p->most_frequent;
         c->frequent_sums = (double *)(void *)at[16];
-        /* the first table has not been cleared yet: it serves to count */
-        rc_find_frequent(&problem->X, &p->rows, rows->n / p->n_chunks, p->most_frequent, c->partials, &c->frequent);
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);

@@ -108,8 +108,6 @@ typedef struct {
                              rc_ahead *ahead, void *G);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
-    /* total += G */
-    void (*add)(const void *G, int64_t n, double *total);
 
     /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
     double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
@@ -131,6 +129,9 @@ typedef struct {
                        void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
                          const rc_table *Gt);
+    /* sums[k*ld + d] = row d, class k, of a panel, added up over the tables `step` reals apart; n <= ld rows */
+    void (*sum_panels)(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
+                       int64_t ld);
     /* sums of the panel at c, from c * n_all on: row i += the table's row columns[i], which becomes 0 */
     void (*flush_columns)(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all,
                           double *sums);

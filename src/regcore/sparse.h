@@ -438,6 +438,40 @@ static void transpose_weights(const void *W, int64_t C, int64_t D, int64_t first
     }
 }
 
+/* added in double, rounded to the compute type once */
+static void sum_panels(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
+                       int64_t ld)
+{
+    const real *G = panel;
+    if (width % LANES || n < LANES) {
+        for (int64_t k = 0; k < width; k++)
+            for (int64_t d = 0; d < n; d++) {
+                double sum = 0;
+                for (int64_t t = 0; t < n_tables; t++) sum += G[t * step + d * width + k];
+                sums[k * ld + d] = sum;
+            }
+        return;
+    }
+    for (int64_t dd = 0; dd < n; dd += LANES) {
+        const int64_t d = dd + LANES <= n ? dd : n - LANES;
+        for (int64_t k = 0; k < width; k += LANES) {
+            vreal tile[LANES];
+            for (int i = 0; i < LANES; i++) {
+                const real *g = G + (d + i) * width + k;
+                vwide sum = v_widen(v_load(g));
+                for (int64_t t = 1; t < n_tables; t++) sum += v_widen(v_load(g + t * step));
+                tile[i] = v_narrow(sum);
+            }
+            v_transpose(tile);
+            RC_UNROLL for (int i = 0; i < LANES; i++)
+            {
+                const vwide wide = v_widen(tile[TRANSPOSED_AT(i)]);
+                memcpy(sums + (k + i) * ld + d, &wide, sizeof wide);
+            }
+        }
+    }
+}
+
 static void flush_columns(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all,
                           double *sums)
 {
