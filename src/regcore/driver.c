@@ -212,7 +212,7 @@ static double *frequent_sums(const call *c, int64_t chunk)
     return c->frequent_sums + chunk * c->plan.most_frequent * c->plan.ldw;
 }
 
-/* Each chunk's table is cleared by the thread that fills it next. */
+/* Each chunk's table is cleared by the thread that fills it next, a shared one at the beginning. */
 static void clear_sparse_gradient(const call *c, int64_t chunk)
 {
     const rc_plan *p = &c->plan;
@@ -220,19 +220,21 @@ static void clear_sparse_gradient(const call *c, int64_t chunk)
     if (c->frequent.n) memset(frequent_sums(c, chunk), 0, (size_t)(p->most_frequent * p->ldw) * sizeof(double));
 }
 
-/* Adds the gradient of n rows, before which `done` rows of the chunk have come. */
-static void add_sparse_gradient(const call *c, const rc_scratch *s, int64_t chunk, int64_t done, int64_t n)
+/* Adds n rows to the gradient of n_classes from `first` on; S: their slopes. Of the chunk `done` rows have come before. */
+static void add_sparse_gradient(const call *c, int64_t chunk, const int64_t *row_ids, const void *S, int64_t done,
+                                int64_t n, int64_t first, int64_t n_classes)
 {
     const rc_plan *p = &c->plan;
     const rc_csr csr = csr_of(p);
-    const rc_table G = gradient_table(c, chunk);
+    rc_table G = gradient_table(c, chunk);
+    double *sums = frequent_sums(c, chunk) + first * p->most_frequent;
+    G.data = offset(G.data, first * G.panel_step, p->k->real_size);
     for (int64_t at = 0, rows; at < n; at += rows) {
         const int64_t left = p->most_frequent ? SUM_ROWS - (done + at) % SUM_ROWS : n;
         rows = n - at < left ? n - at : left;
-        p->k->gradient_csr(&csr, s->row_ids + at, rows, offset(s->S, at, p->k->real_size), p->ld, p->MC, &G);
+        p->k->gradient_csr(&csr, row_ids + at, rows, offset(S, at, p->k->real_size), p->ld, n_classes, &G);
         const int64_t n_due = rows == left ? rc_due_columns(&c->frequent, done + at + rows) : 0;
-        if (n_due)
-            p->k->flush_columns(&G, p->MC, c->frequent.columns, n_due, p->most_frequent, frequent_sums(c, chunk));
+        if (n_due) p->k->flush_columns(&G, n_classes, c->frequent.columns, n_due, p->most_frequent, sums);
     }
 }
 
@@ -270,7 +272,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
-                add_sparse_gradient(c, s, chunk, first - start, n);
+                add_sparse_gradient(c, chunk, s->row_ids, s->S, first - start, n, 0, p->MC);
             else if (p->gradient_view == BY_ROWS)
                 p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else
@@ -298,7 +300,7 @@ static void shared_scores(void *context, int64_t task, int thread)
     if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
     rc_ahead none = {S, S, 0};
     block_scores(c, &s, c->super_first + done, n, &none, S);
-    memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
+    if (!p->sparse) memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
     block_losses(c, &s, c->super_first + done, n, S, values);
 }
 
@@ -317,6 +319,26 @@ static void shared_gradient(void *context, int64_t task, int thread)
     p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
 }
 
+/* The same for a strip of classes of CSR rows */
+static void shared_sparse_gradient(void *context, int64_t task, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const rc_scratch *s = &c->scratch[thread];
+    int64_t first = 0;
+    while (task-- > 0) first += p->k->csr_strip(p->MC - first);
+    const int64_t n = p->k->csr_strip(p->MC - first);
+    const void *S = offset(c->shared_S, first * p->ld, p->k->real_size);
+
+    poll_host(c, thread);
+    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
+    for (int64_t at = 0, rows; at < c->super_n; at += rows) {
+        rows = c->super_n - at < p->block ? c->super_n - at : p->block;
+        rc_load_rows(p, s, c->super_first + at, 0, rows);
+        add_sparse_gradient(c, 0, s->row_ids, offset(S, at, p->k->real_size), c->super_first + at, rows, first, n);
+    }
+}
+
 static void evaluate_super_blocks(call *c)
 {
     const rc_plan *p = &c->plan;
@@ -326,7 +348,8 @@ static void evaluate_super_blocks(call *c)
         c->super_n = N - first < p->super_block ? N - first : p->super_block;
         rc_parallel_for((c->super_n + p->block - 1) / p->block, c->n_threads, shared_scores, c);
         if (rc_flag_raised(&c->stop) || rc_flag_raised(&c->not_finite)) return;
-        if (c->out->grad_W || c->out->grad_b) rc_parallel_for(c->n_class_tasks, c->n_threads, shared_gradient, c);
+        if (c->out->grad_W || c->out->grad_b)
+            rc_parallel_for(c->n_class_tasks, c->n_threads, p->sparse ? shared_sparse_gradient : shared_gradient, c);
         if (rc_flag_raised(&c->stop)) return;
     }
 }
@@ -342,7 +365,7 @@ static void prepare_table(void *context, int64_t task, int thread)
     (void)thread;
     if (task > 0)
         p->k->transpose_weights(c->W, p->MC, p->D, first, end, &c->weights);
-    else if (p->most_frequent) /* the first table has not been cleared yet: it serves to count */
+    else if (p->most_frequent) /* the first table, empty yet, serves to count */
         rc_find_frequent(&p->problem->X, &p->rows, p->rows.n / p->n_chunks, p->most_frequent, c->partials,
                          &c->frequent);
 }
@@ -572,7 +595,7 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         (size_t)c->n_buffers * sums_bytes,
         (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
         2 * (size_t)p->most_frequent * sizeof(int32_t),
-        (size_t)(p->n_chunks * p->most_frequent * p->ldw) * sizeof(double),
+        with_gradient && p->sparse ? (size_t)(p->n_chunks * p->most_frequent * p->ldw) * sizeof(double) : 0,
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
@@ -593,13 +616,13 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     c->shared_rows = (const void **)(void *)at[7];
     c->shared_packed = at[8];
     c->shared_S = at[9];
-    if (with_gradient && !p->sparse) clear_memory(c, c->total, pieces[4]);
+    if (with_gradient && (!p->sparse || p->shared_gradient)) clear_memory(c, c->total, pieces[4]);
     memset(c->total_b, 0, pieces[5]);
     memset(c->chunk_values, 0, pieces[6]);
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (p->shared_gradient) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+        if (p->shared_gradient && !p->sparse) clear_memory(c, s->G, (size_t)p->gradient_length * size);
     }
     if (c->n_buffers) {
         rc_joint_init(&c->joint, c->n_buffers, at[11]);
@@ -614,8 +637,12 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         c->frequent.columns = (int32_t *)(void *)at[15];
         c->frequent.ascending = c->frequent.columns + p->most_frequent;
         c->frequent_sums = (double *)(void *)at[16];
+        if (p->shared_gradient) memset(c->frequent_sums, 0, pieces[16]);
     }
-    if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
+    if (p->shared_gradient && p->sparse)
+        for (int64_t i = 0; i < p->MC; i += p->k->csr_strip(p->MC - i)) c->n_class_tasks++;
+    else if (p->shared_gradient)
+        c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
     return prepare_parameters(c, at[1], at[2], at[3]);
 }
 

@@ -64,6 +64,7 @@ void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_row
         frequent->columns[at] = (int32_t)d;
         frequent->ascending[n_ascending++] = (int32_t)at;
     }
+    memset(counts, 0, (size_t)X->n_columns * sizeof *counts);
 }
 
 int64_t rc_due_columns(const rc_frequent *frequent, int64_t n_rows)

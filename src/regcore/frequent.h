@@ -22,7 +22,7 @@ typedef struct {
 /* At most how many columns are frequent, if a chunk has so many rows and nonzeros */
 int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_nonzeros);
 
-/* Those of the rows, at most `most`. counts: n_features of working memory */
+/* Those of the rows, at most `most`. counts: n_features of working memory, 0 afterwards */
 void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_rows, int64_t most, uint32_t *counts,
                       rc_frequent *frequent);
 

@@ -38,6 +38,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .probabilities = probabilities,
     .labels = labels,
     .csr_panel = sparse_panel,
+    .csr_strip = sparse_strip_width,
     .transpose_weights = transpose_weights,
     .scores_csr = scores_csr,
     .gradient_csr = gradient_csr,

@@ -124,6 +124,7 @@ typedef struct {
 
     /* --- CSR, see sparse.h. csr_panel: the width of the first panel of C classes, or of the last C */
     int64_t (*csr_panel)(int64_t C);
+    int64_t (*csr_strip)(int64_t C); /* the width of the first strip */
     void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, const rc_table *Wt);
     void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
                        void *S, int64_t ld);

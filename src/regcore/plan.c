@@ -89,6 +89,15 @@ static void share_gradient(rc_plan *plan)
     plan->gradient_length = plan->task_classes * plan->shape.packed;
 }
 
+/* The threads share the strips of classes of a super-block: one table for all of them. */
+static void share_sparse_gradient(rc_plan *plan)
+{
+    const int64_t lanes = plan->k->lanes, bytes = (int64_t)plan->k->real_size * plan->MC;
+    plan->shared_gradient = 1;
+    plan->block = clamp(SUPER_BLOCK_BYTES / 16 / bytes, lanes, MOST_BLOCK_ROWS) / lanes * lanes;
+    plan->super_block = clamp((plan->rows.n + plan->block - 1) / plan->block, 1, 16) * plan->block;
+}
+
 /* Dense chunks are guided: each is 1/16 of what is left, within bounds. */
 static int64_t dense_chunk(int64_t left)
 {
@@ -99,6 +108,7 @@ static int64_t dense_chunk(int64_t left)
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
+    if (plan->shared_gradient) return 1;
     const int64_t chunks = clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->D + 1))), 2, SPARSE_CHUNKS);
     return chunks < most ? chunks : most;
 }
@@ -181,6 +191,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         plan->nonzeros = count_nonzeros(plan, with_gradient);
         /* large blocks: the weights are read for many rows before the gradient displaces them */
         plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
+        if (with_gradient && plan->gradient_length * size > PARTIAL_BYTES && plan->k->csr_strip(plan->MC) < plan->MC)
+            share_sparse_gradient(plan);
     } else {
         choose_views(plan, real);
         plan->stored = plan->row_source == DIRECT ? problem->X.dtype : real;
@@ -235,9 +247,10 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->w = carve(memory, &used, rows, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
-    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
+    /* the first panel is the widest */
+    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->k->csr_panel(plan->MC) : 0, sizeof(double));
     /* chunks have gradients of their own; a thread needs one beside them to share */
-    s->G = carve(memory, &used, plan->shared_gradient ? plan->gradient_length : 0, size);
+    s->G = carve(memory, &used, plan->shared_gradient && !plan->sparse ? plan->gradient_length : 0, size);
     return used;
 }
 

@@ -1,7 +1,7 @@
 /*
  * CSR blocks.  Weights and gradient are transposed, so that a nonzero meets the classes of its feature side by side, and
- * lie in panels: the classes that fill whole vectors, up to SPARSE_VECTORS of them, then the rest, padded to a power of
- * two.  A row of a panel begins where no vector of it lies across two cache lines: the gradient of a frequent column is
+ * lie in panels: the classes that fill whole vectors, up to SPARSE_VECTORS of them in each, then the rest, padded to a
+ * power of two.  A row of a panel begins where no vector of it lies across two cache lines: the gradient of a frequent column is
  * read soon after it was written, and a line boundary in between costs more than all the arithmetic.
  *
  * A panel of whole vectors and the rest after it stay in registers while the nonzeros of a row pass (a strip).  Values
@@ -16,7 +16,7 @@
 #include "simd.h"
 
 #define SPARSE_RUN 256
-#define SPARSE_VECTORS 8
+#define SPARSE_VECTORS (RC_VECTOR_BYTES == 64 ? 4 : 8) /* 256 bytes of a row: four cache lines */
 #ifndef SPARSE_AHEAD
 #define SPARSE_AHEAD 64
 #endif
@@ -28,20 +28,22 @@ typedef struct {
     int64_t width, full, tail;
 } sparse_strip;
 
-/* The strip that C classes, or the last C, begin with */
+/* The strip that C classes, or the last C, begin with: all strips are about equal, the last one has the tail. */
 RC_INLINE sparse_strip first_strip(int64_t C)
 {
-    int64_t full = C / LANES < SPARSE_VECTORS ? C / LANES : SPARSE_VECTORS, tail = 0;
-    const int64_t rest = C - full * LANES;
-    if (rest > 0 && rest < LANES)
-        for (tail = 1; tail < rest;) tail *= 2;
-    if (tail == LANES && full == SPARSE_VECTORS) return (sparse_strip){full * LANES, full, 0};
+    int64_t vectors = C / LANES, tail = C % LANES > 0;
+    while (tail < C % LANES) tail *= 2;
     if (tail == LANES) {
-        full++;
+        vectors++;
         tail = 0;
     }
-    return (sparse_strip){C < full * LANES + tail ? C : full * LANES + tail, full, tail};
+    const int64_t n_strips = (vectors + SPARSE_VECTORS - 1) / SPARSE_VECTORS;
+    if (n_strips < 2) return (sparse_strip){C, vectors, tail};
+    const int64_t full = (vectors + n_strips - 1) / n_strips;
+    return (sparse_strip){full * LANES, full, 0};
 }
+
+static int64_t sparse_strip_width(int64_t C) { return first_strip(C).width; }
 
 /* Classes of the first panel of C classes, or of the last C, with its padding */
 static int64_t sparse_panel(int64_t C)
@@ -286,15 +288,20 @@ DEFINE_FORMS(1)
 DEFINE_FORMS(2)
 DEFINE_FORMS(3)
 DEFINE_FORMS(4)
+#if RC_VECTOR_BYTES == 64
+#define ALL_FORMS FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4)
+#else
 DEFINE_FORMS(5)
 DEFINE_FORMS(6)
 DEFINE_FORMS(7)
 DEFINE_FORMS(8)
+#define ALL_FORMS                                                                                                      \
+    FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4), FORMS(5), FORMS(6), FORMS(7), FORMS(8)
+#endif
 
 RC_INLINE sparse_form form_for(const sparse_strip *s, const sparse_panels *panels)
 {
-    static const sparse_form forms[SPARSE_VECTORS + 1][5][2] = {FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4),
-                                                             FORMS(5), FORMS(6), FORMS(7), FORMS(8)};
+    static const sparse_form forms[SPARSE_VECTORS + 1][5][2] = {ALL_FORMS};
     int kind = 0;
     for (int64_t tail = 1; tail < LANES && tail != s->tail; tail *= 2) kind++;
     return forms[s->full][kind][s->full > 0 && panels->stride > 0];
