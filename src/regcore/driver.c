@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "frequent.h"
+#include "columns.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -106,6 +106,8 @@ typedef struct {
     struct timespec polled;
 
     rc_table weights;          /* CSR: W transposed */
+    rc_occurring occurring;    /* CSR: columns with a row in the tables, */
+    void *columns_memory;      /* ... NULL: all of them */
     const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
@@ -131,10 +133,12 @@ static void poll_host(call *c, int thread)
     if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
 }
 
-static rc_csr csr_of(const rc_plan *p)
+static const rc_occurring *occurring_of(const call *c) { return c->columns_memory ? &c->occurring : NULL; }
+
+static rc_csr csr_of(const call *c)
 {
-    const rc_matrix *X = &p->problem->X;
-    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz};
+    const rc_matrix *X = &c->plan.problem->X;
+    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, occurring_of(c)};
 }
 
 /* What is read after rows [first, first + n) of a chunk that ends at `end`: the next block, where X is contiguous */
@@ -162,7 +166,7 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
         void *out = offset(S, at, k->real_size);
         rc_load_rows(p, s, first + at, at, rows);
         if (p->sparse) {
-            const rc_csr csr = csr_of(p);
+            const rc_csr csr = csr_of(c);
             k->scores_csr(&csr, s->row_ids, rows, &c->weights, c->b, p->MC, out, p->ld);
         } else if (p->scores_view == BY_ROWS)
             k->scores_rows(c->W, c->b, p->MC, x, p->stored, rows, &p->shape, ahead, out, p->ld);
@@ -204,7 +208,7 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void 
 static rc_table gradient_table(const call *c, int64_t chunk)
 {
     const rc_plan *p = &c->plan;
-    return (rc_table){offset(c->partials, chunk * p->gradient_length, p->k->real_size), p->D, 0};
+    return (rc_table){offset(c->partials, chunk * p->gradient_length, p->k->real_size), p->n_table, 0};
 }
 
 static double *frequent_sums(const call *c, int64_t chunk)
@@ -225,7 +229,7 @@ static void add_sparse_gradient(const call *c, int64_t chunk, const int64_t *row
                                 int64_t n, int64_t first, int64_t n_classes)
 {
     const rc_plan *p = &c->plan;
-    const rc_csr csr = csr_of(p);
+    const rc_csr csr = csr_of(c);
     rc_table G = gradient_table(c, chunk);
     double *sums = frequent_sums(c, chunk) + first * p->most_frequent;
     G.data = offset(G.data, first * G.panel_step, p->k->real_size);
@@ -361,13 +365,14 @@ static void prepare_table(void *context, int64_t task, int thread)
 {
     call *c = context;
     const rc_plan *p = &c->plan;
-    const int64_t first = (task - 1) * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
+    const int64_t first = (task - 1) * FEATURE_RUN, left = p->n_table - first;
     (void)thread;
     if (task > 0)
-        p->k->transpose_weights(c->W, p->MC, p->D, first, end, &c->weights);
+        p->k->transpose_weights(c->W, p->MC, p->D, c->occurring.columns, first,
+                                first + (left < FEATURE_RUN ? left : FEATURE_RUN), &c->weights);
     else if (p->most_frequent) /* the first table, empty yet, serves to count */
-        rc_find_frequent(&p->problem->X, &p->rows, p->rows.n / p->n_chunks, p->most_frequent, c->partials,
-                         &c->frequent);
+        rc_find_frequent(&p->problem->X, &p->rows, occurring_of(c), p->n_table, p->rows.n / p->n_chunks,
+                         p->most_frequent, c->partials, &c->frequent);
 }
 
 /* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
@@ -405,8 +410,9 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     c->b = folded_b;
     if (p->sparse) {
         /* the weights of a single score are their own transpose */
-        c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->D, 0};
-        rc_parallel_for(1 + (packed ? (p->D + FEATURE_RUN - 1) / FEATURE_RUN : 0), c->n_threads, prepare_table, c);
+        c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->n_table, 0};
+        rc_parallel_for(1 + (packed ? (p->n_table + FEATURE_RUN - 1) / FEATURE_RUN : 0), c->n_threads, prepare_table,
+                        c);
     } else if (packed) {
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
         c->W = packed;
@@ -426,7 +432,7 @@ static void finish_features(const call *c, int64_t i, int64_t first, int64_t n, 
                           q->penalty.l2, offset(c->out->grad_W, at, p->k->real_size));
 }
 
-/* What features [first, first + n) of a panel have in double */
+/* What rows [first, first + n) of a panel have in double */
 static void add_frequent_sums(const call *c, int64_t panel, int64_t width, int64_t first, int64_t n, double *sums)
 {
     const rc_plan *p = &c->plan;
@@ -446,14 +452,24 @@ static void finish_sparse(void *context, int64_t task, int thread)
     const call *c = context;
     const rc_plan *p = &c->plan;
     const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
-    double *sums = c->scratch[thread].features;
+    const rc_occurring *o = occurring_of(c);
+    const int64_t row = o ? rc_row_of_column(o, first) : first;
+    const int64_t n_rows = o ? rc_row_of_column(o, first + n) - row : n;
+    double *sums = c->scratch[thread].features, all[FEATURE_RUN] = {0};
     for (int64_t panel = 0, width; panel < p->MC; panel += width) {
         width = p->k->csr_panel(p->MC - panel);
-        p->k->sum_panels(offset(c->partials, panel * p->D + first * width, p->k->real_size), p->gradient_length,
-                         p->n_chunks, n, width, sums, FEATURE_RUN);
-        add_frequent_sums(c, panel, width, first, n, sums);
-        for (int64_t i = panel; i < panel + width && i < p->MC; i++)
-            finish_features(c, i, first, n, sums + (i - panel) * FEATURE_RUN);
+        p->k->sum_panels(offset(c->partials, panel * p->n_table + row * width, p->k->real_size), p->gradient_length,
+                         p->n_chunks, n_rows, width, sums, FEATURE_RUN);
+        add_frequent_sums(c, panel, width, row, n_rows, sums);
+        for (int64_t i = panel; i < panel + width && i < p->MC; i++) {
+            double *total = sums + (i - panel) * FEATURE_RUN;
+            if (o) {
+                memset(all, 0, sizeof all);
+                for (int64_t d = 0; d < n_rows; d++) all[o->columns[row + d] - first] = total[d];
+                total = all;
+            }
+            finish_features(c, i, first, n, total);
+        }
     }
 }
 
@@ -557,7 +573,11 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
                        const rc_control *control, int with_gradient)
 {
     memset(c, 0, sizeof *c);
-    rc_make_plan(&c->plan, problem, rows, q->real, with_gradient);
+    if (problem->X.indices) {
+        const rc_status status = rc_find_occurring(&problem->X, rows, &c->occurring, &c->columns_memory);
+        if (status != RC_OK) return status;
+    }
+    rc_make_plan(&c->plan, problem, rows, q->real, with_gradient, occurring_of(c));
     const rc_plan *p = &c->plan;
     const size_t size = p->k->real_size;
     c->parameters = q;
@@ -568,8 +588,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
 
     /* one allocation: the pieces in order, each aligned to a cache line */
     const int fold = q->center || q->scale;
-    const int packs = p->sparse ? p->MC > 1 : p->scores_view == BY_ROWS;
-    const int64_t packed_length = p->sparse ? p->D * p->ldw : p->MC * p->shape.packed;
+    const int packs = p->sparse ? p->MC > 1 || c->columns_memory : p->scores_view == BY_ROWS;
+    const int64_t packed_length = p->sparse ? p->n_table * p->ldw : p->MC * p->shape.packed;
     const size_t total_bytes = !with_gradient ? 0
                                : p->sparse    ? (size_t)(p->n_chunks * p->gradient_length) * size
                                               : (size_t)(p->MC * p->D) * sizeof(double);
@@ -711,6 +731,7 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
     c.value_scale = scale;
     if (status == RC_OK && with_gradient) finish_gradient(&c);
     free(scale);
+    free(c.columns_memory);
     give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }
@@ -773,6 +794,7 @@ rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_pa
         else if (rc_flag_raised(&c.not_finite))
             status = blame(&c, error);
     }
+    free(c.columns_memory);
     give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }

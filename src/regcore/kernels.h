@@ -42,12 +42,37 @@ typedef struct {
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 
+/*
+ * The columns that occur in the rows of a CSR problem, where they are few among many: their tables have rows for them
+ * alone.  Column d occurs if bit d % 64 of bits[d / 64] is set, and before[d / 64] is how many occur before 64 (d / 64).
+ */
+typedef struct {
+    int64_t n;
+    const int32_t *columns; /* (n,), ascending */
+    const uint64_t *bits;
+    const uint32_t *before;
+} rc_occurring;
+
+/* The row of the tables that column d has, or the first after it */
+static inline int64_t rc_row_of_column(const rc_occurring *o, int64_t d)
+{
+    uint64_t word = o->bits[d / 64] & (((uint64_t)1 << d % 64) - 1);
+#if defined(__GNUC__) || defined(__clang__)
+    return o->before[d / 64] + __builtin_popcountll(word);
+#else
+    int64_t n = o->before[d / 64];
+    for (; word; word &= word - 1) n++;
+    return n;
+#endif
+}
+
 typedef struct {
     const void *data;
     const void *indices;
     const void *indptr;
     rc_dtype dtype, index_dtype;
-    int64_t nnz; /* length of data and indices */
+    int64_t nnz;                   /* length of data and indices */
+    const rc_occurring *occurring; /* NULL: the tables have a row for each column */
 } rc_csr;
 
 /*
@@ -125,7 +150,9 @@ typedef struct {
     /* --- CSR, see sparse.h. csr_panel: the width of the first panel of C classes, or of the last C */
     int64_t (*csr_panel)(int64_t C);
     int64_t (*csr_strip)(int64_t C); /* the width of the first strip */
-    void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, const rc_table *Wt);
+    /* rows [first, end) of a table by panels; columns[i]: the feature of row i, NULL: i */
+    void (*transpose_weights)(const void *W, int64_t C, int64_t D, const int32_t *columns, int64_t first, int64_t end,
+                              const rc_table *Wt);
     void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
                        void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,

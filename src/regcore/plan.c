@@ -2,14 +2,13 @@
 
 #include <string.h>
 
-#include "frequent.h"
+#include "columns.h"
 
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
     MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
-    MOST_COUNTED_ROWS = 1 << 16,
     SPARSE_SCORE_BYTES = 1 << 20,
     MOST_SPARSE_ROWS = 2048,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
@@ -109,7 +108,7 @@ static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
     if (plan->shared_gradient) return 1;
-    const int64_t chunks = clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->D + 1))), 2, SPARSE_CHUNKS);
+    const int64_t chunks = clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->n_table + 1))), 2, SPARSE_CHUNKS);
     return chunks < most ? chunks : most;
 }
 
@@ -154,22 +153,8 @@ int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk)
     return plan->sparse ? sparse_chunk_start(plan, chunk) : walk_chunks(plan, &chunk);
 }
 
-/* How many nonzeros the rows have; an estimate, where that is enough or many rows are picked */
-static double count_nonzeros(const rc_plan *plan, int exactly)
-{
-    const rc_rows *rows = &plan->rows;
-    const rc_matrix *X = &plan->problem->X;
-    if (rows->n < 1) return 0;
-    if (exactly && !rows->index && rows->step == 1)
-        return (double)(row_start(plan, rows->start + rows->n) - row_start(plan, rows->start));
-    if (!exactly || rows->n > MOST_COUNTED_ROWS) return (double)X->nnz * ((double)rows->n / (double)X->n_rows);
-    int64_t sum = 0;
-    for (int64_t i = 0; i < rows->n; i++)
-        sum += row_start(plan, rc_row_at(rows, i) + 1) - row_start(plan, rc_row_at(rows, i));
-    return (double)sum;
-}
-
-void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient,
+                  const rc_occurring *occurring)
 {
     memset(plan, 0, sizeof *plan);
     plan->k = rc_kernels_for(real);
@@ -187,8 +172,11 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
 
     if (plan->sparse) {
         for (plan->ldw = 0; plan->ldw < plan->MC;) plan->ldw += plan->k->csr_panel(plan->MC - plan->ldw);
-        plan->gradient_length = round_up(plan->D * plan->ldw, CACHE_LINE / size);
-        plan->nonzeros = count_nonzeros(plan, with_gradient);
+        plan->n_table = occurring ? occurring->n : plan->D;
+        plan->gradient_length = round_up(plan->n_table * plan->ldw + 1, CACHE_LINE / size);
+        /* a prediction only decides by it how many threads to wake */
+        plan->nonzeros = with_gradient ? (double)rc_count_nonzeros(&problem->X, rows)
+                                       : (double)problem->X.nnz * (double)rows->n / (double)problem->X.n_rows;
         /* large blocks: the weights are read for many rows before the gradient displaces them */
         plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
         if (with_gradient && plan->gradient_length * size > PARTIAL_BYTES && plan->k->csr_strip(plan->MC) < plan->MC)
@@ -216,7 +204,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         plan->n_chunks = sparse_chunks(plan);
         const double chunks = (double)plan->n_chunks;
         if (real == RC_FLOAT32 && with_gradient)
-            plan->most_frequent = rc_most_frequent(plan->D, (double)rows->n / chunks, plan->nonzeros / chunks);
+            plan->most_frequent = rc_most_frequent(plan->n_table, (double)rows->n / chunks, plan->nonzeros / chunks);
         return;
     }
     plan->n_chunks = INT64_MAX;

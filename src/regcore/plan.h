@@ -22,9 +22,10 @@ typedef struct {
     rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
     rc_dtype stored;                     /* of the rows that the products read */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
-    int64_t ldw;                         /* CSR: row length of the tables Wt and Gt, all panels together */
+    int64_t n_table;                     /* CSR: rows of the tables Wt and Gt, all columns or those that occur */
+    int64_t ldw;                         /* CSR: their row length, all panels together */
     double nonzeros;                     /* CSR: of the rows */
-    int64_t most_frequent;               /* CSR: columns whose float32 sums go to double now and then, see frequent.h */
+    int64_t most_frequent;               /* CSR: columns whose float32 sums go to double now and then, see columns.h */
 
     int64_t block, ld;         /* most rows in a block; the leading dimension of its scores */
     int64_t load;              /* rows loaded at a time: packed rows are scored while they are in L1 */
@@ -49,7 +50,9 @@ typedef struct {
 
 enum { FEATURE_RUN = 64 }; /* features of a CSR problem that are transposed together */
 
-void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient);
+/* occurring: of a CSR problem, NULL: the tables have a row for each column */
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient,
+                  const rc_occurring *occurring);
 
 /* Chunk i is [rc_chunk_start(i), rc_chunk_start(i + 1)): large ones first, so that threads end together. */
 int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk);

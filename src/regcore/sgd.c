@@ -180,7 +180,7 @@ static rc_status drop_block(rc_sgd *s, int64_t n, rc_csr *csr)
         s->scratch.row_ids[r] = r;
     }
     s->indptr[n] = at;
-    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64, nnz};
+    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64, nnz, NULL};
     return RC_OK;
 }
 
@@ -193,7 +193,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     const rc_matrix *X = &problem->X;
     rc_scratch *scratch = &s->scratch;
     const int64_t padded = round_up(n, p->k->lanes);
-    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz};
+    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, NULL};
     rc_ahead ahead = {X->data, X->data, 0};
 
     for (int64_t at = 0, rows; at < n; at += rows) {
@@ -534,7 +534,7 @@ static void make_plan(rc_sgd *s)
     const int64_t N = s->problem.X.n_rows;
     static const int64_t anything = 0;
     const rc_rows shuffled = {&anything, 0, 1, N};
-    rc_make_plan(p, &s->problem, &shuffled, q->real, 0);
+    rc_make_plan(p, &s->problem, &shuffled, q->real, 0, NULL);
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
     if (s->changes_rows && p->row_source == DIRECT) {
         p->row_source = PACKED;

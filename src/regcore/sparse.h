@@ -88,21 +88,26 @@ RC_INLINE int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
 
 RC_INLINE int reads_directly(const rc_csr *x)
 {
-    return x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64) && x->index_dtype == RC_INT32;
+    return x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64) && x->index_dtype == RC_INT32 && !x->occurring;
 }
 
 /* Nonzeros [first, end) of the matrix: all of them, or as many as fit in the buffer where they must be converted */
 RC_INLINE sparse_run load_run(const rc_csr *x, int64_t first, int64_t end, sparse_buffer *buffer, real *row)
 {
     const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
-    const int64_t most = native && narrow ? end - first : SPARSE_RUN;
+    const int64_t most = reads_directly(x) ? end - first : SPARSE_RUN;
     sparse_run run = {end - first < most ? end - first : most, 0, (const real *)x->data + first,
                       (const int32_t *)x->indices + first, row};
     if (!native) {
         convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, run.n, buffer->values);
         run.values = buffer->values;
     }
-    if (!narrow) {
+    if (x->occurring) {
+        for (int64_t i = 0; i < run.n; i++)
+            buffer->columns[i] =
+                (int32_t)rc_row_of_column(x->occurring, index_at(x->indices, x->index_dtype, first + i));
+        run.columns = buffer->columns;
+    } else if (!narrow) {
         for (int64_t i = 0; i < run.n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
         run.columns = buffer->columns;
     }
@@ -420,17 +425,19 @@ static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const 
 
 /* ---------------------------------------------------------------- tables */
 
-/* Features [first, end) of the table: Wt[d][c] = W[c][d], the padding 0. By panels. */
-static void transpose_weights(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, const rc_table *Wt)
+/* Wt[d][c] = W[c][d], or W[c][columns[d]], the padding 0 */
+static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t *columns, int64_t first, int64_t end,
+                              const rc_table *Wt)
 {
     for (int64_t c = 0, width; c < C; c += width) {
         width = sparse_panel(C - c);
         const int64_t n = C - c < width ? C - c : width;
         const real *w = (const real *)W + c * D;
         real *t = (real *)Wt->data + c * Wt->panel_step;
-        if (width % LANES || end - first < LANES) {
+        if (columns || width % LANES || end - first < LANES) {
             for (int64_t k = 0; k < width; k++)
-                for (int64_t d = first; d < end; d++) t[d * width + k] = k < n ? w[k * D + d] : 0;
+                for (int64_t d = first; d < end; d++)
+                    t[d * width + k] = k < n ? w[k * D + (columns ? columns[d] : d)] : 0;
             continue;
         }
         for (int64_t dd = first; dd < end; dd += LANES) {

@@ -1,8 +1,58 @@
-#include "frequent.h"
+#include "columns.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLED_ROWS = 1024, MOST_FREQUENT = 8192 };
+enum { FEW_OCCUR = 4, SAMPLED_ROWS = 1024, MOST_FREQUENT = 8192 };
+
+static int64_t index_at(const rc_matrix *X, const void *indices, int64_t i)
+{
+    return X->index_dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
+}
+
+/* ---------------------------------------------------------------- occurring columns */
+
+int64_t rc_count_nonzeros(const rc_matrix *X, const rc_rows *rows)
+{
+    int64_t sum = 0;
+    if (rows->n < 1) return 0;
+    if (!rows->index && rows->step == 1)
+        return index_at(X, X->indptr, rows->start + rows->n) - index_at(X, X->indptr, rows->start);
+    for (int64_t i = 0; i < rows->n; i++) {
+        const int64_t row = rc_row_at(rows, i);
+        sum += index_at(X, X->indptr, row + 1) - index_at(X, X->indptr, row);
+    }
+    return sum;
+}
+
+rc_status rc_find_occurring(const rc_matrix *X, const rc_rows *rows, rc_occurring *occurring, void **memory)
+{
+    *occurring = (rc_occurring){0};
+    *memory = NULL;
+    const int64_t nonzeros = rc_count_nonzeros(X, rows), n_words = X->n_columns / 64 + 1;
+    if (nonzeros > X->n_columns / FEW_OCCUR) return RC_OK;
+    uint64_t *bits = calloc((size_t)n_words * (sizeof *bits + sizeof(uint32_t)) + (size_t)nonzeros * sizeof(int32_t), 1);
+    if (!bits) return RC_ERROR_MEMORY;
+    uint32_t *before = (uint32_t *)(void *)(bits + n_words), n = 0;
+    int32_t *columns = (int32_t *)(void *)(before + n_words);
+    for (int64_t i = 0; i < rows->n; i++) {
+        const int64_t row = rc_row_at(rows, i);
+        for (int64_t k = index_at(X, X->indptr, row), end = index_at(X, X->indptr, row + 1); k < end; k++) {
+            const int64_t column = index_at(X, X->indices, k);
+            bits[column / 64] |= (uint64_t)1 << column % 64;
+        }
+    }
+    for (int64_t word = 0; word < n_words; word++) {
+        before[word] = n;
+        for (int bit = 0; bits[word] && bit < 64; bit++)
+            if (bits[word] >> bit & 1) columns[n++] = (int32_t)(64 * word + bit);
+    }
+    *memory = bits;
+    *occurring = (rc_occurring){n, columns, bits, before};
+    return RC_OK;
+}
+
+/* ---------------------------------------------------------------- frequent columns */
 
 int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_nonzeros)
 {
@@ -29,25 +79,23 @@ static int level_of(uint32_t count, int64_t n_sampled)
     return level;
 }
 
-void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_rows, int64_t most, uint32_t *counts,
-                      rc_frequent *frequent)
+void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, const rc_occurring *occurring, int64_t n_features,
+                      int64_t chunk_rows, int64_t most, uint32_t *counts, rc_frequent *frequent)
 {
     const int64_t n_sampled = rows->n < SAMPLED_ROWS ? rows->n : SAMPLED_ROWS;
-    const int narrow = X->index_dtype == RC_INT32;
-    memset(counts, 0, (size_t)X->n_columns * sizeof *counts);
+    memset(counts, 0, (size_t)n_features * sizeof *counts);
     for (int64_t i = 0; i < n_sampled; i++) {
         const int64_t row = rc_row_at(rows, sampled_row(i, n_sampled, rows->n));
-        const int32_t *indptr = X->indptr, *indices = X->indices;
-        const int64_t *wide_indptr = X->indptr, *wide_indices = X->indices;
-        const int64_t first = narrow ? indptr[row] : wide_indptr[row];
-        const int64_t end = narrow ? indptr[row + 1] : wide_indptr[row + 1];
-        for (int64_t k = first; k < end; k++) counts[narrow ? indices[k] : wide_indices[k]]++;
+        for (int64_t k = index_at(X, X->indptr, row), end = index_at(X, X->indptr, row + 1); k < end; k++) {
+            const int64_t column = index_at(X, X->indices, k);
+            counts[occurring ? rc_row_of_column(occurring, column) : column]++;
+        }
     }
 
     int64_t n_levels = 0, n_at[FREQUENCY_LEVELS] = {0}, next[FREQUENCY_LEVELS];
     while (n_levels < FREQUENCY_LEVELS && (int64_t)SUM_ROWS << n_levels < chunk_rows) n_levels++;
     const uint32_t least = (uint32_t)(n_sampled >> n_levels) + 1; /* of a level below n_levels */
-    for (int64_t d = 0; d < X->n_columns; d++)
+    for (int64_t d = 0; d < n_features; d++)
         if (counts[d] >= least) n_at[level_of(counts[d], n_sampled)]++;
     int64_t total = 0;
     for (int level = 0; level < FREQUENCY_LEVELS; level++) {
@@ -57,14 +105,14 @@ void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, int64_t chunk_row
     }
     frequent->n = frequent->n_due[FREQUENCY_LEVELS - 1];
     int64_t n_ascending = 0;
-    for (int64_t d = 0; d < X->n_columns; d++) {
+    for (int64_t d = 0; d < n_features; d++) {
         if (counts[d] < least) continue;
         const int64_t at = next[level_of(counts[d], n_sampled)]++;
         if (at >= frequent->n) continue;
         frequent->columns[at] = (int32_t)d;
         frequent->ascending[n_ascending++] = (int32_t)at;
     }
-    memset(counts, 0, (size_t)X->n_columns * sizeof *counts);
+    memset(counts, 0, (size_t)n_features * sizeof *counts);
 }
 
 int64_t rc_due_columns(const rc_frequent *frequent, int64_t n_rows)
