@@ -9,7 +9,7 @@ enum {
     MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
-    SPARSE_SCORE_BYTES = 1 << 20,
+    SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
     MOST_SPARSE_ROWS = 2048,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
@@ -103,7 +103,14 @@ static int64_t dense_chunk(int64_t left)
     return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
 }
 
-/* CSR chunks are few, since each has a gradient of its own, cleared before and summed after. */
+/*
+ * CSR chunks are few, since each has a gradient of its own, cleared before and summed after.  In all, a CSR call takes
+ * tables of n_table x ldw reals (n_table: D, or the columns that occur if the nonzeros are fewer than D / 4; ldw: C
+ * rounded up to whole vectors and a power of two): one for W if C > 1, and for the gradient 2 to SPARSE_CHUNKS, or a
+ * shared one if it is above PARTIAL_BYTES and its classes make several strips; for each gradient in float32 also the
+ * frequent columns in double (at most 8192 of them, see columns.h); and up to 1 MiB of scores a thread, or 6 MiB for
+ * all.
+ */
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
