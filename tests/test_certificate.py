@@ -228,6 +228,23 @@ def test_many_classes_and_sums_of_classes(rng, shape):
     np.testing.assert_allclose(r, u.sum(axis=0), atol=1e-14)
 
 
+@pytest.mark.parametrize("n_features", [2, 60])
+def test_sums_of_many_sparse_rows_in_float32(rng, n_features):
+    # two columns that every row has: what a float32 sum over all rows would round
+    sparse = pytest.importorskip("scipy.sparse")
+    X = np.zeros((60_000, n_features), np.float32)
+    X[:, 0], X[:, 1] = 1, 1000 + rng.random(len(X))
+    y = rng.integers(0, 3, len(X))
+    objective = regcore.Objective(sparse.csr_array(X), y)
+    sums, shares = objective._class_sums(np.dtype(np.float32))
+    one_hot = (y[:, None] == np.arange(3)) / len(X)
+    np.testing.assert_allclose(sums[0], one_hot.T @ X.astype(np.float64), rtol=1e-6)
+    V, r = objective._adjoint(one_hot[:, [1, 2, 0]].astype(np.float32) * len(X), np.dtype(np.float32))
+    u = one_hot[:, [1, 2, 0]] - one_hot
+    np.testing.assert_allclose(V, u.T @ X.astype(np.float64), rtol=1e-6, atol=1e-6 * 1000)
+    np.testing.assert_allclose(r, u.sum(axis=0), atol=1e-7)
+
+
 @each_loss
 def test_stack_is_its_models(rng, loss, binary):
     X, y = small_problem(rng, binary, 200)
