@@ -550,7 +550,10 @@ class Objective:
         return _packed(dual.astype(dtype, copy=False))
 
     def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w."""
+        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w.
+
+        `dual` has the shape that `dual_gap` wants, is C-contiguous and of this dtype.
+        """
         V, r = np.empty(self.weight_shape, dtype), np.empty(self.intercept_shape, dtype)
         self._problem.adjoint(dual, V, r, self._n_threads, self._standardization)
         if not (np.isfinite(V).all() and np.isfinite(r).all()):
