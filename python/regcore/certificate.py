@@ -27,6 +27,10 @@ steps make them feasible, and both vanish as the optimum is approached.
 2. `feasible_scale`. Without an L2 part R* is the indicator of a ball of the dual norm around zero, into which
    s u, s <= 1, is scaled. s u is in the domain of loss*, which is star-shaped at 0.
 
+A sample with soft targets t_i is as much as copies of it with the labels c and the weights t_ic: each label
+gives its share, pi and M are the sums of t_ic and t_ic x_i, and the mean of the copies' dual points, which is
+what is used, proves at least as much as they do.
+
 All arrays have the models of a stack in front: V is (n_models, n_outputs, n_features), r (n_models,
 n_outputs).
 """

@@ -9,6 +9,9 @@ computed in.
 
 from __future__ import annotations
 
+import hashlib
+from numbers import Real
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,6 +31,8 @@ from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[Any]
@@ -37,6 +42,7 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
+_SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
@@ -74,8 +80,10 @@ class Objective:
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
         Used as it is: see the module's description.
-    y : array-like of integers of shape (n_samples,)
-        Labels 0 .. n_classes - 1.
+    y : array-like of shape (n_samples,) or (n_samples, n_classes)
+        Labels 0 .. n_classes - 1. For cross_entropy also soft targets: probabilities of the classes, float32
+        or float64, one row a sample; in the binary form those of label 1 alone will do. The loss is then
+        -sum_c y[c] log p[c].
     loss : {"cross_entropy", "hinge", "squared_hinge", "crammer_singer"}
     penalty : Penalty, default=None
         `L1`, `L2`, `ElasticNet`, `GroupL1`, or None.
@@ -91,6 +99,9 @@ class Objective:
     standardize : bool or (mean, scale), default=False
         Work on (x - mean) / scale without a copy of X: both are folded into W, b and the gradient.
         True computes them by `column_statistics`, with the sample weights; a constant column keeps scale 1.
+    label_smoothing : float, default=0.0
+        e in [0, 1), for cross_entropy: the target of a sample is (1 - e) times its own (1 for its label) plus
+        e / n_classes for every class.
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it, to the last bit.
 
@@ -102,6 +113,7 @@ class Objective:
     n_models : int or None
     loss : Loss
     penalty : Penalty or None
+    label_smoothing : float
     mean, scale : ndarray of float64 of shape (n_features,), or None
         The standardisation.
 
@@ -132,6 +144,7 @@ class Objective:
         binary: bool = False,
         n_models: int | None = None,
         standardize: bool | tuple[Any, Any] = False,
+        label_smoothing: float = 0.0,
         n_threads: int | None = None,
     ) -> None:
         self.loss = resolve_loss(loss, binary=binary)
@@ -141,9 +154,12 @@ class Objective:
         self._n_threads = _thread_count(n_threads)
         self._X, shape = _matrix(X)
         self.n_samples, self.n_features = shape
-        self._y = _labels(y, self.n_samples)
+        self._y = _labels(y, self.n_samples, self.loss, binary)
+        self.label_smoothing = _label_smoothing(label_smoothing, self.loss)
+        if self._y.ndim == 2:
+            n_classes = _columns(self._y) if n_classes is None else n_classes
         if n_classes is None:
-            n_classes = max(2, int(self._y.max(initial=0)) + 1)
+            n_classes = 2 if self._y.dtype.kind == "f" else max(2, int(self._y.max(initial=0)) + 1)
             if n_classes > _MOST_CLASSES:
                 raise ValueError(f"y must hold labels below 2**24; got {n_classes - 1}")
         n_classes = _integer("n_classes", n_classes)
@@ -155,6 +171,8 @@ class Objective:
             )
         if n_classes > _MOST_CLASSES:
             raise ValueError(f"n_classes must be at most 2**24; got {n_classes}")
+        if self._y.ndim == 2 and self._y.shape[1] != n_classes:
+            raise ValueError(f"y must have n_classes={n_classes} columns; got shape {self._y.shape}")
         self.n_classes = n_classes
         self.binary = binary
         self.n_outputs = 1 if binary else self.n_classes
@@ -171,7 +189,13 @@ class Objective:
                 )
         self.n_models = n_models
         self._problem = _core.Problem(
-            self._X, self._y, self._weights, int(self.loss), self.n_outputs, n_models or 1
+            self._X,
+            self._y,
+            self._weights,
+            int(self.loss),
+            self.n_outputs,
+            n_models or 1,
+            self.label_smoothing,
         )
         self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
@@ -208,6 +232,10 @@ class Objective:
         """Type in which X is stored."""
         dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
         return dtype
+
+    @property
+    def _is_soft(self) -> bool:
+        return self._y.dtype.kind == "f"
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -365,6 +393,48 @@ class Objective:
         triple = (0.0, self._triple[1], 0.0)
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ a part of the samples
+
+    def _split(self, share: float, seed: int) -> tuple[Objective, Callable[[Array, Array], float]]:
+        """Set a share of the samples aside, of every class alike unless the targets are soft.
+
+        Return the objective of the others, and the mean loss of those as a function of W and b.
+        """
+        weights = np.ones(self.n_samples) if self._weights is None else self._weights.astype(np.float64)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(weights))
+        if not self._is_soft:
+            rows = rows[np.argsort(self._y[rows], kind="stable")]
+        # every 1/share-th of the rows in the order of their labels
+        counts = np.floor(np.arange(len(rows) + 1) * share)
+        held_out = np.sort(rows[np.diff(counts) > 0])
+        if not 0 < len(held_out) < len(rows):
+            raise ValueError(
+                f"a share of {share:g} of {len(rows)} samples sets {len(held_out)} aside; "
+                "there must be at least one, and one left"
+            )
+        watched = self._with(weights, None)
+        weights = weights.copy()
+        weights[held_out] = 0
+        return self._with(weights, self.penalty), lambda W, b: float(watched.value(W, b, rows=held_out))
+
+    def _with(self, sample_weight: Array, penalty: Penalty | None) -> Objective:
+        """The same problem with other weights and another penalty."""
+        X = self._X
+        if isinstance(X, tuple):
+            X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
+        return Objective(
+            X,
+            self._y,
+            loss=self.loss,
+            penalty=penalty,
+            sample_weight=sample_weight,
+            n_classes=self.n_classes,
+            binary=self.binary,
+            standardize=self._standardization or False,
+            label_smoothing=self.label_smoothing,
+            n_threads=self._n_threads or None,
+        )
 
     # ------------------------------------------------------------------ certificates
 
@@ -572,6 +642,30 @@ class Objective:
         found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
         return found
 
+    def _fingerprint(self) -> dict[str, Any]:
+        """What tells this problem from another one at little cost: labels, weights, a sample of X."""
+        rows = np.unique(np.linspace(0, self.n_samples - 1, _SAMPLED_ROWS).astype(np.int64))
+        if isinstance(self._X, tuple):
+            data, indices, indptr, _ = self._X
+            kind, stored = "csr", int(indptr[-1])
+            places = np.unique(np.linspace(0, max(stored - 1, 0), _SAMPLED_VALUES).astype(np.int64))[:stored]
+            sample = [indptr[rows].astype(np.int64), indices[places].astype(np.int64), data[places]]
+        else:
+            kind, stored = "dense", self._X.size
+            columns = np.unique(np.linspace(0, self.n_features - 1, _SAMPLED_VALUES).astype(np.int64))
+            sample = [self._X[np.ix_(rows, columns)]]
+        standardization = [] if self.mean is None or self.scale is None else [self.mean, self.scale]
+        return {
+            "n_classes": self.n_classes,
+            "matrix": kind,
+            "stored values": stored,
+            "sample of X": _digest(*sample),
+            "labels": _digest(self._y if self._is_soft else self._y.astype(np.int64)),
+            "label_smoothing": self.label_smoothing,
+            "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
+            "standardize": _digest(*standardization) if standardization else None,
+        }
+
     # ------------------------------------------------------------------ prediction
 
     def scores(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
@@ -614,6 +708,7 @@ def loss_and_grad(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: Any = None,
+    label_smoothing: float = 0.0,
     out: tuple[Array, Array] | None = None,
     n_threads: int | None = None,
 ) -> ValueAndGrad:
@@ -622,11 +717,11 @@ def loss_and_grad(
     Parameters
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
-    y : array-like of integers of shape (n_samples,)
+    y : array-like of integers of shape (n_samples,), or soft targets as in `Objective`
     W : ndarray of shape (n_classes, n_features), (1, n_features) for the binary form, or a stack of models
         (n_models, n_classes, n_features); float32 or float64
     b : ndarray of shape (n_classes,) or (n_models, n_classes), default=None
-    loss, penalty, sample_weight, n_threads
+    loss, penalty, sample_weight, label_smoothing, n_threads
         As in `Objective`.
     out : (grad_W, grad_b), default=None
         Where the gradient goes.
@@ -652,6 +747,7 @@ def loss_and_grad(
         loss=loss,
         penalty=penalty,
         sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
         n_classes=max(2, n_outputs),
         binary=n_outputs == 1,
         n_models=len(W) if W.ndim == 3 else None,
@@ -686,6 +782,13 @@ def _packed(array: Array) -> Array:
     if array.flags.c_contiguous and array.flags.aligned:
         return array
     return array.copy(order="C")
+
+
+def _digest(*arrays: Array) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _as_array(argument: str, value: Any) -> Array:
@@ -738,8 +841,10 @@ def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
     return (data, indices, indptr, (n_samples, n_features)), (n_samples, n_features)
 
 
-def _labels(values: Any, n_samples: int) -> Array:
+def _labels(values: Any, n_samples: int, loss: Loss, binary: bool) -> Array:
     y = _as_array("y", values)
+    if y.ndim == 2 or (binary and y.dtype.kind == "f"):
+        return _soft_targets(y, n_samples, loss)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
     if y.dtype.kind == "b":
@@ -749,6 +854,35 @@ def _labels(values: Any, n_samples: int) -> Array:
     if not y.dtype.isnative:
         raise TypeError(f"y must hold integers in native byte order; got dtype {y.dtype}")
     return y
+
+
+def _soft_targets(y: Array, n_samples: int, loss: Loss) -> Array:
+    if loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(
+            f"y must hold labels for loss={loss.label!r}; soft targets are for 'cross_entropy', got {y.ndim} "
+            f"dimension(s) of {y.dtype}"
+        )
+    if y.ndim not in (1, 2) or len(y) != n_samples:
+        raise ValueError(f"y must have {n_samples} rows, one a row of X; got shape {y.shape}")
+    if y.dtype not in (np.float32, np.float64):
+        raise TypeError(f"y must hold float32 or float64 if it has two dimensions; got dtype {y.dtype}")
+    return y
+
+
+def _columns(y: Array) -> int:
+    if y.shape[1] < 2:
+        raise ValueError(f"y must have a column for each of at least two classes; got shape {y.shape}")
+    return int(y.shape[1])
+
+
+def _label_smoothing(value: Any, loss: Loss) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"label_smoothing must be a real number; got {type(value).__name__}")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1); got {value}")
+    if value and loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(f"label_smoothing is for loss='cross_entropy'; got loss={loss.label!r}")
+    return float(value)
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:

@@ -4,8 +4,10 @@
     R(W) = l1 sum |W| + l2 sum W**2 + group sum_f ||W[:, f]||_2
 
 `regcore.losses` lists the losses. A W of one row means the binary form: one score, label 1 against label 0.
-At a kink the gradient is a fixed subgradient: a margin of exactly zero contributes nothing, the first of
-several largest classes stands for all of them (Crammer-Singer), and R has the slope 0 at W = 0.
+For cross_entropy y may also hold the probabilities t_i of the classes, and labels may be smoothed: the loss
+is then -sum_c t_ic log p_ic. At a kink the gradient is a fixed subgradient: a margin of exactly zero
+contributes nothing, the first of several largest classes stands for all of them (Crammer-Singer), and R has
+the slope 0 at W = 0.
 
 All arithmetic is done in the dtype of W, be it float32, float64 or longdouble, and only the sums over samples
 are at least float64. Called with longdouble arrays these functions are a higher-precision oracle.
@@ -61,6 +63,7 @@ def loss_and_grad(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
 ) -> tuple[Any, Array, Array]:
     """Return the penalised objective and its gradient.
 
@@ -68,8 +71,9 @@ def loss_and_grad(
     ----------
     X : array-like or SciPy CSR array of shape (n_samples, n_features)
         Samples, of any real dtype; blocks of rows are converted to the dtype of `W`.
-    y : array-like of int, shape (n_samples,)
-        Labels in [0, n_classes); 0 or 1 for the binary form.
+    y : array-like of int, shape (n_samples,), or of float, shape (n_samples, n_classes)
+        Labels in [0, n_classes), or, for cross_entropy, the probabilities of the classes; labels 0 or 1, two
+        probabilities, or that of label 1, of shape (n_samples,), for the binary form.
     W : array-like of shape (n_classes, n_features) or (1, n_features)
         Weights; their dtype is the dtype of the computation. One row means the binary form.
     b : array-like of shape (n_classes,) or (1,), default=None
@@ -80,6 +84,8 @@ def loss_and_grad(
         Anything with the attributes `l1`, `l2` and `group`; None means no penalty.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights; None means ones.
+    label_smoothing : float, default=0.0
+        e: targets are (1 - e) times those of `y` plus e / n_classes; for cross_entropy.
 
     Returns
     -------
@@ -91,12 +97,14 @@ def loss_and_grad(
     Raises
     ------
     TypeError
-        If `y` does not hold integers or `loss` is no string.
+        If `y` holds neither labels nor soft targets or `loss` is no string.
     ValueError
         If shapes do not match, a label is out of range, the weights do not have a positive sum, or no loss
         has the given name.
     """
-    value, grad_W, grad_b = data_loss_and_grad(X, y, W, b, loss=loss, sample_weight=sample_weight)
+    value, grad_W, grad_b = data_loss_and_grad(
+        X, y, W, b, loss=loss, sample_weight=sample_weight, label_smoothing=label_smoothing
+    )
     if penalty is not None:
         triple = (penalty.l1, penalty.l2, penalty.group)
         value = value + penalty_value(W, *triple)
@@ -112,11 +120,11 @@ def data_loss_and_grad(
     *,
     loss: str | Loss = "cross_entropy",
     sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
 ) -> tuple[Any, Array, Array]:
     """Return the weighted mean of the losses and its gradient, without a penalty; see `loss_and_grad`."""
     X, W, b = _as_model(X, W, b)
-    y = _as_labels(y, X, W)
-    differentiate = _differentiate(loss, W)
+    y, differentiate = _labels_and_loss(y, X, W, loss, label_smoothing)
     accumulator = _accumulator(W.dtype)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=accumulator)
     total_weight = _total_weight(weight, X, accumulator)
@@ -174,11 +182,11 @@ def sample_losses(
     b: npt.ArrayLike | None = None,
     *,
     loss: str | Loss = "cross_entropy",
+    label_smoothing: float = 0.0,
 ) -> Array:
     """Return the loss of every sample, of shape (n_samples,), at least in float64."""
     X, W, b = _as_model(X, W, b)
-    y = _as_labels(y, X, W)
-    differentiate = _differentiate(loss, W)
+    y, differentiate = _labels_and_loss(y, X, W, loss, label_smoothing)
     out = np.empty(X.shape[0], dtype=_accumulator(W.dtype))
     for rows, X_block in _blocks(X, W.dtype):
         out[rows] = differentiate(_class_scores(X_block, W, b), y[rows])
@@ -204,6 +212,19 @@ def _cross_entropy(S: Array, y: Array) -> Array:
     S /= total
     S[y, column] = -of_others / total
     losses: Array = behind + np.log1p(of_others + (of_label - 1))
+    return losses
+
+
+def _soft_cross_entropy(S: Array, T: Array) -> Array:
+    # T (n_rows, n_classes): -sum_c t_c log p_c = sum_c t_c (m - s_c) + sum_c t_c log sum_j exp(s_j - m)
+    T = T.T
+    S -= S.max(axis=0)
+    losses: Array = -np.einsum("ij,ij->j", T, S)
+    np.exp(S, out=S)
+    total, mass = S.sum(axis=0), T.sum(axis=0)
+    losses += mass * np.log(total)
+    S *= mass / total
+    S -= T
     return losses
 
 
@@ -259,6 +280,17 @@ def _binary_cross_entropy(S: Array, y: Array) -> Array:
     losses: Array = np.maximum(-s, 0) + np.log1p(e)
     np.divide(np.where(s > 0, e, 1), 1 + e, out=s)
     s *= -sign
+    return losses
+
+
+def _soft_binary_cross_entropy(S: Array, T: Array) -> Array:
+    # t_1 log(1 + exp(-s)) + t_0 log(1 + exp(s)), with the slope t_0 / (1 + exp(-s)) - t_1 / (1 + exp(s))
+    s: Array = S[0]
+    t_0, t_1 = T.T
+    e = np.exp(-np.abs(s))
+    losses: Array = (t_0 + t_1) * np.log1p(e) + np.where(s > 0, t_0 * s, -t_1 * s)
+    small, large = e / (1 + e), 1 / (1 + e)
+    s[...] = np.where(s > 0, t_0 * large - t_1 * small, t_0 * small - t_1 * large)
     return losses
 
 
@@ -642,9 +674,41 @@ def _class_scores(X_block: Any, W: Array, b: Array | None) -> Array:
     return S
 
 
-def _differentiate(loss: str | Loss, W: Array) -> _LossFunction:
+def _labels_and_loss(
+    y: npt.ArrayLike, X: Any, W: Array, loss: str | Loss, label_smoothing: float
+) -> tuple[Array, _LossFunction]:
+    """Return labels and the function of their losses, or soft targets and that of theirs."""
     binary = W.shape[0] == 1
-    return (_BINARY if binary else _MULTICLASS)[resolve_loss(loss, binary=binary)]
+    resolved = resolve_loss(loss, binary=binary)
+    y = np.asarray(y)
+    if not label_smoothing and y.ndim == 1 and not (binary and y.dtype.kind == "f"):
+        return _as_labels(y, X, W), (_BINARY if binary else _MULTICLASS)[resolved]
+    if resolved is not Loss.CROSS_ENTROPY:
+        raise ValueError(f"soft targets and label_smoothing are for 'cross_entropy'; got {resolved.label!r}")
+    return _as_targets(
+        y, X, W, label_smoothing
+    ), _soft_binary_cross_entropy if binary else _soft_cross_entropy
+
+
+def _as_targets(y: Array, X: Any, W: Array, label_smoothing: float) -> Array:
+    """Return the probabilities of the classes, (n_samples, n_classes); two in the binary form."""
+    n_labels = max(2, W.shape[0])
+    if y.ndim == 1 and y.dtype.kind == "f":
+        y = np.stack([1 - y, y], axis=1)
+    elif y.ndim == 1:
+        y = np.eye(n_labels, dtype=W.dtype)[_as_labels(y, X, W)]
+    if y.shape != (X.shape[0], n_labels) or y.dtype.kind != "f":
+        raise ValueError(
+            f"soft targets must be floats of shape {(X.shape[0], n_labels)}; got {y.dtype} of shape {y.shape}"
+        )
+    # float32 probabilities sum to 1 up to a rounding for each class
+    if y.min() < 0 or not np.allclose(
+        y.sum(axis=1, dtype=_accumulator(y.dtype)), 1, rtol=0, atol=1e-6 * n_labels
+    ):
+        raise ValueError("soft targets must be probabilities: not negative, with a sum of 1 in each row")
+    e = W.dtype.type(label_smoothing)
+    targets: Array = (1 - e) * y.astype(W.dtype, copy=False) + e / n_labels
+    return targets
 
 
 def _accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -54,6 +54,11 @@ cdef extern from "regcore.h" nogil:
         const void *indptr
         rc_dtype index_dtype
         int64_t nnz
+    ctypedef struct rc_targets:
+        const void *data
+        rc_dtype dtype
+        int64_t row_stride
+        int64_t column_stride
     ctypedef struct rc_penalty:
         double l1
         double l2
@@ -61,6 +66,8 @@ cdef extern from "regcore.h" nogil:
     ctypedef struct rc_problem:
         rc_matrix X
         rc_vector y
+        rc_targets targets
+        double label_smoothing
         rc_vector weights
         int64_t weights_model_stride
         rc_loss loss
@@ -139,6 +146,18 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_sgd_epoch(rc_sgd *, const rc_control *, double *, rc_error *)
     void rc_sgd_set_eta0(rc_sgd *, double)
     void rc_sgd_parameters(rc_sgd *, int, void *, void *)
+    ctypedef struct rc_sgd_state:
+        void *W
+        void *b
+        void *V
+        double *V_b
+        double *sum
+        double *sum_b
+        int64_t epoch
+        int64_t t
+        int64_t n_averaged
+    void rc_sgd_get_state(const rc_sgd *, rc_sgd_state *)
+    void rc_sgd_set_state(rc_sgd *, const rc_sgd_state *)
     rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
                                rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
@@ -290,13 +309,15 @@ cdef class Problem:
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), or tuple (data, indices, indptr, shape)
-    y : ndarray of integers of shape (n_samples,), or None (scores only)
+    y : ndarray of integers of shape (n_samples,), or None (scores only); for cross_entropy also probabilities,
+        float32 or float64, of shape (n_samples, n_classes), or (n_samples,) of label 1 in the binary form
     weights : float32 or float64 ndarray of shape (n_samples,) or (n_models, n_samples), or None
     loss : int
         Code of the loss.
     n_classes : int
         Rows of one model's W; 1 means the binary form.
     n_models : int
+    label_smoothing : float
     """
 
     cdef rc_problem problem
@@ -305,7 +326,7 @@ cdef class Problem:
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
 
-    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
+    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1, double label_smoothing=0):
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
@@ -323,7 +344,15 @@ cdef class Problem:
             self.problem.X.row_stride, self.problem.X.column_stride = data.strides[0], data.strides[1]
         self.problem.X.data = cnp.PyArray_DATA(data)
         self.problem.X.dtype = <rc_dtype>_code(data, "X")
-        if y is not None:
+        self.problem.label_smoothing = label_smoothing
+        if y is not None and y.ndim == 2:
+            labels = y
+            if labels.shape[1] != max(n_classes, 2):
+                raise ValueError("y must have one column a class")
+            self.problem.targets = rc_targets(
+                cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0], labels.strides[1]
+            )
+        elif y is not None:
             labels = y
             self.problem.y = rc_vector(cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0])
         if weights is not None:
@@ -568,6 +597,7 @@ cdef class StochasticGradient:
     cdef rc_sgd *sgd
     cdef Problem problem
     cdef object standardize, lock, dtype
+    cdef bint moves, averages
 
     def __cinit__(self):
         self.sgd = NULL
@@ -592,6 +622,7 @@ cdef class StochasticGradient:
         if self.sgd is not NULL:
             raise RuntimeError("a StochasticGradient is made once")
         self.problem, self.standardize, self.dtype = problem, standardize, W.dtype
+        self.moves, self.averages = momentum > 0, average_from >= 0
         self.lock = threading.Lock()
         with nogil:
             status = rc_sgd_create(&problem.problem, &options, parameters.W, parameters.b, &self.sgd, &error)
@@ -626,6 +657,44 @@ cdef class StochasticGradient:
         self.problem._parameters(W, b, &out)
         with self.lock:
             rc_sgd_parameters(self.sgd, averaged, <void *>out.W, <void *>out.b)
+
+    def state(self):
+        """What one epoch hands on to the next, as a dict of new arrays and integers."""
+        cdef rc_sgd_state state
+        cdef dict found = self._arrays(&state)
+        with self.lock:
+            rc_sgd_get_state(self.sgd, &state)
+        return found | {"epoch": state.epoch, "t": state.t, "n_averaged": state.n_averaged}
+
+    def set_state(self, given):
+        """Go on from such a state."""
+        cdef rc_sgd_state state
+        cdef dict arrays = self._arrays(&state)
+        for name, array in arrays.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                                 f"got {given[name].shape} and {given[name].dtype}")
+            array[...] = given[name]
+        state.epoch, state.t, state.n_averaged = given["epoch"], given["t"], given["n_averaged"]
+        with self.lock:
+            rc_sgd_set_state(self.sgd, &state)
+
+    cdef dict _arrays(self, rc_sgd_state *state):
+        """New arrays for a state, and the state pointing to them."""
+        cdef int64_t c = self.problem.n_classes, d = self.problem.n_features
+        cdef cnp.ndarray W = np.zeros((c, d), self.dtype), b = np.zeros(c, self.dtype), V_b = np.zeros(c)
+        cdef cnp.ndarray sum_b = np.zeros(c), V, sums
+        cdef dict arrays = {"W": W, "b": b, "V_b": V_b, "sum_b": sum_b}
+        state.W, state.b = cnp.PyArray_DATA(W), cnp.PyArray_DATA(b)
+        state.V_b, state.sum_b = <double *>cnp.PyArray_DATA(V_b), <double *>cnp.PyArray_DATA(sum_b)
+        state.V, state.sum = NULL, NULL
+        if self.moves:
+            arrays["V"] = V = np.zeros((c, d), self.dtype)
+            state.V = cnp.PyArray_DATA(V)
+        if self.averages:
+            arrays["sum"] = sums = np.zeros((c, d))
+            state.sum = <double *>cnp.PyArray_DATA(sums)
+        return arrays
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

@@ -11,6 +11,9 @@
  * The binary form with the score s of label 1 is that of two classes with the scores 0 and s: u is the second one's
  * number, q = u for label 0 and -u for label 1.
  *
+ * With soft targets t a sample is as much as copies of it with the labels c and the weights t_c, so that with p = u + t
+ * the conjugate of cross_entropy is sum_c p_c log p_c, finite where p_c >= 0 sum to sum_c t_c.
+ *
  * The slopes of a loss lie in that domain.  A block is moved along by what an rc_dual_shift says while it is read:
  * nothing is stored.  (1 - q) log(1 - q) is -(1 - q) log1p(q / (1 - q)): a well fitted sample has q << 1.
  */
@@ -23,6 +26,7 @@
 #include "losses.h"
 #include "simd.h"
 
+#define LARGEST_PART REAL_C(1e20) /* of a probability: many of them have a finite sum */
 #if RC_REAL_BITS == 32
 #define SMALLEST_NORMAL FLT_MIN
 #define LARGEST_REAL FLT_MAX
@@ -90,6 +94,39 @@ CONJUGATE_ROWS(conjugate_cross_entropy)
     return sum;
 }
 DEFINE_CONJUGATE(conjugate_cross_entropy)
+
+/* What the labels of a row give in all */
+RC_INLINE vreal given_part(const real *t, int64_t ldt, int64_t n_labels, const rc_dual_shift *shift)
+{
+    vreal given = v_set(0);
+    for (int64_t c = 0; shift->lose && c < n_labels; c++) given += v_load(t + c * ldt) * (real)shift->lose[c];
+    return given;
+}
+
+/* p_c after the shift; rounding may have left it a little below 0 */
+RC_INLINE vreal soft_part(vreal u, vreal target, vreal given, int64_t c, const rc_dual_shift *shift)
+{
+    vreal p = target + u * (real)shift->shrink;
+    if (shift->lose) p += given * (real)shift->gain[c] - target * (real)(shift->lose[c] * shift->gain_sum);
+    return v_max(p, v_set(0));
+}
+
+static double soft_conjugate(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
+                             const void *w, const rc_dual_shift *shift)
+{
+    vwide sum = w_zero();
+    for (int64_t r = 0; r < n_padded; r += LANES) {
+        const real *u = (const real *)U + r, *t = (const real *)T + r;
+        const vreal given = given_part(t, ldt, C > 1 ? C : 2, shift);
+        vwide row = w_zero();
+        for (int64_t c = 0; c < (C > 1 ? C : 2); c++) {
+            const vreal slope = C > 1 ? v_load(u + c * ld) : c ? v_load(u) : -v_load(u);
+            row += v_widen(v_xlogx(soft_part(slope, v_load(t + c * ldt), given, c, shift)));
+        }
+        sum += v_widen(v_load((const real *)w + r)) * row;
+    }
+    return w_sum(sum);
+}
 
 /* hinge and crammer_singer */
 CONJUGATE_ROWS(conjugate_linear)
@@ -199,6 +236,32 @@ DEFINE_PROJECT(project_positive, LARGEST_REAL, LARGEST_REAL) /* squared_hinge */
     }
 DEFINE_BINARY_PROJECT(binary_project_capped, 1)
 DEFINE_BINARY_PROJECT(binary_project_positive, LARGEST_REAL)
+
+/* p = u + t without what is negative, scaled to the sum of t */
+static void soft_project(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt)
+{
+    for (int64_t r = 0; r < n_padded; r += LANES) {
+        real *u = (real *)U + r;
+        const real *t = (const real *)T + r;
+        if (C == 1) {
+            const vreal most = v_load(t) + v_load(t + ldt);
+            const vreal p = v_min(v_max(v_load(u) + v_load(t + ldt), v_set(0)), most);
+            v_store(u, p - v_load(t + ldt));
+            continue;
+        }
+        vwide wide_sum = w_zero(), wide_total = w_zero();
+        for (int64_t c = 0; c < C; c++) {
+            v_store(u + c * ld, v_min(v_max(v_load(u + c * ld) + v_load(t + c * ldt), v_set(0)), v_set(LARGEST_PART)));
+            wide_sum += v_widen(v_load(u + c * ld));
+            wide_total += v_widen(v_load(t + c * ldt));
+        }
+        const vreal sum = v_narrow(wide_sum), factor = v_narrow(wide_total) / sum;
+        for (int64_t c = 0; c < C; c++) {
+            const vreal target = v_load(t + c * ldt);
+            v_store(u + c * ld, v_select(sum > v_set(0), v_load(u + c * ld) * factor - target, v_set(0)));
+        }
+    }
+}
 
 static void weigh(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *w)
 {

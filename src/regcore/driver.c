@@ -198,12 +198,11 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ah
     const int64_t padded = round_up(n, p->k->lanes);
     double check = 0;
     block_scores(c, s, first, n, ahead, S);
-    p->k->load_vector(&problem->y, &p->rows, first, n, padded, s->y);
+    rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
         if (m == 0 || problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
-                                                                                 s->w, &check);
+        values[m] += rc_block_loss(p, s, scores, n, &check);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -216,23 +215,31 @@ static void load_given(const call *c, const rc_scratch *s, int64_t m, int64_t fi
     const rc_plan *p = &c->plan;
     p->k->load_scores(offset(c->point->u, m * p->C, p->k->real_size), c->point->u_stride, &p->rows, first, n,
                       round_up(n, p->k->lanes), p->C, S, p->ld);
-    (p->C == 1 ? p->k->binary_project : p->k->project)[p->problem->loss](S, p->ld, p->C, round_up(n, p->k->lanes),
-                                                                         s->y);
+    if (p->soft)
+        p->k->soft_project(S, p->ld, p->C, round_up(n, p->k->lanes), s->T, p->target_ld);
+    else
+        (p->C == 1 ? p->k->binary_project : p->k->project)[p->problem->loss](S, p->ld, p->C, round_up(n, p->k->lanes),
+                                                                             s->y);
 }
 
-/* weight * u of a given dual point, or weight * e_y without one; no scores, no values */
+/* weight * u of a given dual point, or weight * e_y (t of soft targets) without one; no scores, no values */
 static void block_adjoint(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values)
 {
     const rc_plan *p = &c->plan;
     const int64_t padded = round_up(n, p->k->lanes);
     (void)ahead, (void)values;
     rc_load_rows(p, s, first, 0, n);
-    p->k->load_vector(&p->problem->y, &p->rows, first, n, padded, s->y);
+    rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
         void *slopes = offset(S, m * p->C * p->ld, p->k->real_size);
         if (m == 0 || p->problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
         if (c->point->u) {
             load_given(c, s, m, first, n, slopes);
+            p->k->weigh(slopes, p->ld, p->C, padded, s->w);
+        } else if (p->soft) {
+            for (int64_t i = 0; i < p->C; i++)
+                memcpy(offset(slopes, i * p->ld, p->k->real_size), offset(s->T, i * p->target_ld, p->k->real_size),
+                       (size_t)padded * p->k->real_size);
             p->k->weigh(slopes, p->ld, p->C, padded, s->w);
         } else
             p->k->one_hot(slopes, p->ld, p->C, padded, s->y, s->w);
@@ -250,22 +257,25 @@ static void block_conjugates(call *c, rc_scratch *s, int64_t first, int64_t n, r
     const int64_t padded = round_up(n, p->k->lanes), n_labels = p->C > 1 ? p->C : 2;
     double check = 0;
     if (!point->u) block_scores(c, s, first, n, ahead, S);
-    p->k->load_vector(&p->problem->y, &p->rows, first, n, padded, s->y);
+    rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
         void *u = offset(S, m * p->C * p->ld, p->k->real_size);
         if (point->u)
             load_given(c, s, m, first, n, u);
         else {
             p->k->load_vector(&ones, &p->rows, first, n, padded, s->w);
-            (p->C == 1 ? p->k->binary_loss : p->k->loss)[loss](u, p->ld, p->C, padded, s->y, s->w, &check);
+            rc_block_loss(p, s, u, n, &check);
         }
         load_weights(c, s, m, first, n, padded);
         rc_dual_shift shift = {1, NULL, NULL, 0};
         if (point->shrink)
             shift = (rc_dual_shift){point->shrink[m], point->lose + m * n_labels, point->gain + m * n_labels, 0};
         for (int64_t j = 0; shift.gain && j < n_labels; j++) shift.gain_sum += shift.gain[j];
-        values[m] +=
-            (p->C == 1 ? p->k->binary_conjugate : p->k->conjugate)[loss](u, p->ld, p->C, padded, s->y, s->w, &shift);
+        if (p->soft)
+            values[m] += p->k->soft_conjugate(u, p->ld, p->C, padded, s->T, p->target_ld, s->w, &shift);
+        else
+            values[m] += (p->C == 1 ? p->k->binary_conjugate : p->k->conjugate)[loss](u, p->ld, p->C, padded, s->y,
+                                                                                      s->w, &shift);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -531,7 +541,8 @@ static rc_status check_call(const rc_problem *problem, const rc_rows *rows, cons
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
     if (needs & NEEDS_W && !q->W) return fail(error, RC_ERROR_ARGUMENT, "W", "is missing");
-    if (needs & NEEDS_Y && !problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (needs & NEEDS_Y && !problem->y.data && !problem->targets.data)
+        return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (rows->n < 1) return fail(error, RC_ERROR_ARGUMENT, "rows", "must select at least one row");
     const int64_t N = problem->X.n_rows;
     for (int64_t i = 0; i < rows->n; i += rows->index || rows->n == 1 ? 1 : rows->n - 1)
