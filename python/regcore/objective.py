@@ -42,8 +42,8 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
-_CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
