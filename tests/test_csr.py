@@ -1,4 +1,4 @@
-"""What only CSR has: panels of classes, tables for the columns that occur, sums that do not drift, shared strips."""
+"""What only CSR has: panels of classes, tables of the columns that occur, sums of frequent columns."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def isa(request):
 def random_csr(rng, n_samples, n_features, nonzeros, dtype):
     """`nonzeros` in each row: unsorted, repeated, a third of them in the first five columns."""
     shape = (n_samples, nonzeros)
-    columns = np.where(
-        rng.random(shape) < 1 / 3, rng.integers(0, min(5, n_features), shape), rng.integers(0, n_features, shape)
-    )
+    few, all_columns = (rng.integers(0, most, shape) for most in (min(5, n_features), n_features))
+    columns = np.where(rng.random(shape) < 1 / 3, few, all_columns)
     indptr = np.arange(0, n_samples * nonzeros + 1, nonzeros) if nonzeros else np.zeros(n_samples + 1)
     values = rng.standard_normal(columns.size).astype(dtype)
     return sparse.csr_array(
@@ -119,8 +118,8 @@ def test_classes_shared_by_the_threads(isa, rng, loss, dtype):
 @pytest.mark.parametrize(("n_samples", "n_features"), [(6000, 40), (20_000, 2000), (20_000, 200_000)])
 @pytest.mark.parametrize("n_classes", [1, 3, 10])
 def test_equal_terms_do_not_drift(isa, rng, n_classes, n_samples, n_features):
-    # At W = 0 all slopes are equal, and every rounding error of a float32 sum has the same sign: 1e-4 and more
-    # without sums in double.
+    # At W = 0 all slopes are equal, and the rounding errors of a float32 sum have one sign: they come to 1e-4
+    # and more without sums in double.
     columns = rng.integers(3, n_features, (n_samples, 5))
     columns[:, :3] = range(3)
     columns[::2, 2] = 4

@@ -31,7 +31,8 @@ rc_status rc_find_occurring(const rc_matrix *X, const rc_rows *rows, rc_occurrin
     *memory = NULL;
     const int64_t nonzeros = rc_count_nonzeros(X, rows), n_words = X->n_columns / 64 + 1;
     if (nonzeros > X->n_columns / FEW_OCCUR) return RC_OK;
-    uint64_t *bits = calloc((size_t)n_words * (sizeof *bits + sizeof(uint32_t)) + (size_t)nonzeros * sizeof(int32_t), 1);
+    uint64_t *bits =
+        calloc((size_t)n_words * (sizeof *bits + sizeof(uint32_t)) + (size_t)nonzeros * sizeof(int32_t), 1);
     if (!bits) return RC_ERROR_MEMORY;
     uint32_t *before = (uint32_t *)(void *)(bits + n_words), n = 0;
     int32_t *columns = (int32_t *)(void *)(before + n_words);
@@ -63,7 +64,7 @@ int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_non
     return bound < n_features ? bound : n_features;
 }
 
-/* Row i of a sample, one from each of SAMPLED_ROWS equal parts: at a pseudorandom place, since rows may have a period */
+/* Row i of a sample, one from each of n_sampled equal parts: at a pseudorandom place, since rows may have a period */
 static int64_t sampled_row(int64_t i, int64_t n_sampled, int64_t n)
 {
     const int64_t first = n * i / n_sampled, end = n * (i + 1) / n_sampled;

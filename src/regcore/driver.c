@@ -309,7 +309,7 @@ static void clear_sparse_gradient(const call *c, int64_t chunk)
     if (c->frequent.n) memset(frequent_sums(c, chunk), 0, (size_t)(p->most_frequent * p->ldw) * sizeof(double));
 }
 
-/* Adds n rows to the gradient of n_classes from `first` on; S: their slopes. Of the chunk `done` rows have come before. */
+/* Adds the gradient of n_classes from `first` on over n rows with slopes S; `done`: rows of the chunk before them */
 static void add_sparse_gradient(const call *c, int64_t chunk, const int64_t *row_ids, const void *S, int64_t done,
                                 int64_t n, int64_t first, int64_t n_classes)
 {

@@ -51,7 +51,7 @@ enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 
 /*
  * The columns that occur in the rows of a CSR problem, where they are few among many: their tables have rows for them
- * alone.  Column d occurs if bit d % 64 of bits[d / 64] is set, and before[d / 64] is how many occur before 64 (d / 64).
+ * alone.  Column d occurs if bit d % 64 of bits[d / 64] is set; before[i] is how many of the columns below 64 i occur.
  */
 typedef struct {
     int64_t n;

@@ -115,7 +115,8 @@ static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
     if (plan->shared_gradient) return 1;
-    const int64_t chunks = clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->n_table + 1))), 2, SPARSE_CHUNKS);
+    const int64_t chunks =
+        clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->n_table + 1))), 2, SPARSE_CHUNKS);
     return chunks < most ? chunks : most;
 }
 

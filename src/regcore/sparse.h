@@ -1,8 +1,8 @@
 /*
- * CSR blocks.  Weights and gradient are transposed, so that a nonzero meets the classes of its feature side by side, and
- * lie in panels: the classes that fill whole vectors, up to SPARSE_VECTORS of them in each, then the rest, padded to a
- * power of two.  A row of a panel begins where no vector of it lies across two cache lines: the gradient of a frequent column is
- * read soon after it was written, and a line boundary in between costs more than all the arithmetic.
+ * CSR blocks.  Weights and gradient are transposed, so that a nonzero meets the classes of its feature side by side,
+ * and lie in panels: the classes that fill whole vectors, up to SPARSE_VECTORS of them in each, then the rest, padded
+ * to a power of two.  A row of a panel begins where no vector of it lies across two cache lines: the gradient of a
+ * frequent column is read soon after it was written, and a line boundary in between costs more than all the arithmetic.
  *
  * A panel of whole vectors and the rest after it stay in registers while the nonzeros of a row pass (a strip).  Values
  * of the compute type and 32-bit indices are read where they are; others are converted a run at a time in a small
@@ -300,8 +300,7 @@ DEFINE_FORMS(5)
 DEFINE_FORMS(6)
 DEFINE_FORMS(7)
 DEFINE_FORMS(8)
-#define ALL_FORMS                                                                                                      \
-    FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4), FORMS(5), FORMS(6), FORMS(7), FORMS(8)
+#define ALL_FORMS FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4), FORMS(5), FORMS(6), FORMS(7), FORMS(8)
 #endif
 
 RC_INLINE sparse_form form_for(const sparse_strip *s, const sparse_panels *panels)
@@ -486,8 +485,7 @@ static void sum_panels(const void *panel, int64_t step, int64_t n_tables, int64_
     }
 }
 
-static void flush_columns(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all,
-                          double *sums)
+static void flush_columns(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all, double *sums)
 {
     for (int64_t c = 0, width; c < C; c += width) {
         width = sparse_panel(C - c);
