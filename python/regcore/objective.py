@@ -199,6 +199,7 @@ class Objective:
             self.label_smoothing,
         )
         self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._entropy_of: dict[np.dtype[Any], Array] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self.mean: Array | None = None
         self.scale: Array | None = None
@@ -510,7 +511,8 @@ class Objective:
         shift = shift.scaled(scale)
         conjugates = np.empty(len(V))
         self._problem.conjugate(W, b, dual, *shift, conjugates, self._n_threads, self._standardization)
-        gap = np.maximum(value - best_bound(-conjugates, penalty_conjugate(V, l1, l2, group)), 0)
+        bound = best_bound(-conjugates, self._entropy(W), penalty_conjugate(V, l1, l2, group))
+        gap = np.maximum(value - bound, 0)
         return float(gap[0]) if self.n_models is None else gap
 
     def _first_dual_point(
@@ -549,7 +551,10 @@ class Objective:
         return _packed(dual.astype(dtype, copy=False))
 
     def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w."""
+        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w.
+
+        `dual` has the shape that `dual_gap` wants, is C-contiguous and of this dtype.
+        """
         V, r = np.empty(self.weight_shape, dtype), np.empty(self.intercept_shape, dtype)
         self._problem.adjoint(dual, V, r, self._n_threads, self._standardization)
         if not (np.isfinite(V).all() and np.isfinite(r).all()):
@@ -565,6 +570,20 @@ class Objective:
             self._problem.adjoint(None, sums, shares, self._n_threads, self._standardization)
             self._class_sums_of[dtype] = sums, shares
         return self._class_sums_of[dtype]
+
+    def _entropy(self, W: Array) -> Array:
+        """Weighted mean of the entropies of soft targets, (n_models,): no data term is below it; kept."""
+        n_models = self.n_models or 1
+        if not (self._is_soft or self.label_smoothing):
+            return np.zeros(n_models)
+        if W.dtype not in self._entropy_of:
+            # the conjugates at u = 0
+            zero, conjugates = np.zeros((n_models, self.n_classes)), np.empty(n_models)
+            self._problem.conjugate(
+                np.zeros_like(W), None, None, np.zeros(n_models), zero, zero, conjugates, self._n_threads
+            )
+            self._entropy_of[W.dtype] = -conjugates
+        return self._entropy_of[W.dtype]
 
     def _centred(self, W: Any, b: Any, grad_b: Array) -> Array:
         """Intercepts after a Newton step in them alone, for the smooth losses; `grad_b` belongs to W and b.
@@ -587,9 +606,11 @@ class Objective:
             for m in range(n_models):
                 w = None if weights is None else weights[m % len(weights), rows]
                 if w is None or w.any():
+                    # that of cross_entropy is the same for all labels
+                    labels = np.zeros(len(values), np.uint8) if self._is_soft else self._y[rows]
                     curvature[m] += intercept_curvature(
                         np.ascontiguousarray(values[:, m]),
-                        self._nearest_labels(rows),
+                        labels,
                         w,
                         self.loss is Loss.CROSS_ENTROPY,
                         n_outputs,
@@ -599,14 +620,6 @@ class Objective:
         step = newton_step(curvature, grad_b.reshape(n_models, n_outputs))
         centred: Array = b - step.reshape(b.shape).astype(b.dtype)
         return centred
-
-    def _nearest_labels(self, rows: slice) -> Array:
-        """The labels, or the likeliest of soft targets."""
-        y: Array = self._y[rows]
-        if not self._is_soft:
-            return y
-        nearest: Array = y.argmax(axis=1) if y.ndim == 2 else y > 0.5
-        return nearest.astype(np.int64)
 
     def _stationarity(self, W: Any, b: Any = None, grad: tuple[Array, Array] | None = None) -> Any:
         """Norm of the least subgradient at W and b, relative to that of the data term's gradient at zero.
