@@ -43,6 +43,7 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_DIGEST_ROWS = 1 << 18  # that are converted at a time
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
@@ -736,9 +737,9 @@ class Objective:
             "matrix": kind,
             "stored values": stored,
             "sample of X": _digest(*sample),
-            "labels": _digest(self._y if self._is_soft else self._y.astype(np.int64)),
+            "labels": _digest(self._y, dtype=np.float64 if self._is_soft else np.int64),
             "label_smoothing": self.label_smoothing,
-            "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
+            "sample_weight": None if self._weights is None else _digest(self._weights, dtype=np.float64),
             "standardize": _digest(*standardization) if standardization else None,
         }
 
@@ -860,10 +861,12 @@ def _packed(array: Array) -> Array:
     return array.copy(order="C")
 
 
-def _digest(*arrays: Array) -> str:
+def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
+    """Of the arrays' numbers in C order, as those of `dtype`."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        for first in range(0, len(array), _DIGEST_ROWS):
+            digest.update(np.ascontiguousarray(array[first : first + _DIGEST_ROWS], dtype).data)
     return digest.hexdigest()
 
 
