@@ -10,14 +10,15 @@ enum {
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
-    MOST_SPARSE_ROWS = 2048,
+    MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
     LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_REUSE = 16,        /* a CSR chunk more for so many nonzeros a column: each has a gradient of its own */
-    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
+    SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient, */
+    SMALL_TABLE_BYTES = 1 << 20, /* unless it is so small that it costs next to nothing */
+    WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -114,9 +115,12 @@ static int64_t dense_chunk(int64_t left)
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
+    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size;
+    const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
+    int64_t chunks = 2;
     if (plan->shared_gradient) return 1;
-    const int64_t chunks =
-        clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->n_table + 1))), 2, SPARSE_CHUNKS);
+    while (chunks < SPARSE_CHUNKS && (bytes <= SMALL_TABLE_BYTES || (double)chunks * SPARSE_REUSE <= reuse / 2))
+        chunks *= 2;
     return chunks < most ? chunks : most;
 }
 
@@ -173,6 +177,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->M = problem->n_models;
     plan->MC = plan->M * plan->C;
     plan->sparse = problem->X.indices != NULL;
+    plan->soft = rc_is_soft(problem);
 
     const int64_t lanes = plan->k->lanes, size = (int64_t)plan->k->real_size;
     const int64_t n_vectors = (plan->D + lanes - 1) / lanes;
@@ -206,6 +211,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     if (plan->load > plan->block) plan->load = plan->block;
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
+    plan->target_ld = plan->column_ld;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
     plan->prefetch_step = CACHE_LINE;
     if (plan->sparse) {
@@ -241,6 +247,7 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
     s->y = carve(memory, &used, rows, size);
     s->w = carve(memory, &used, rows, size);
+    s->T = carve(memory, &used, plan->soft ? (plan->C > 1 ? plan->C : 2) * plan->target_ld : 0, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
     /* the first panel is the widest */
@@ -283,6 +290,25 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
             x_rows[r] = plan->row_source == DIRECT ? sources[r] : packed_rows + r * plan->row_ld * size;
         for (int64_t r = n; r < round_up(n, plan->k->row_tile); r++) x_rows[r] = x_rows[n - 1];
     }
+}
+
+void rc_load_labels(const rc_plan *plan, const rc_scratch *s, int64_t first, int64_t n)
+{
+    const rc_problem *problem = plan->problem;
+    const int64_t padded = round_up(n, plan->k->lanes);
+    if (problem->y.data) plan->k->load_vector(&problem->y, &plan->rows, first, n, padded, s->y);
+    if (plan->soft) plan->k->load_targets(problem, &plan->rows, first, n, padded, s->y, s->T, plan->target_ld);
+}
+
+double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t n, double *check)
+{
+    const rc_kernels *k = plan->k;
+    const int64_t padded = round_up(n, k->lanes);
+    if (plan->soft)
+        return (plan->C == 1 ? k->soft_binary_loss : k->soft_loss)(S, plan->ld, plan->C, padded, s->T, plan->target_ld,
+                                                                   s->w, check);
+    return (plan->C == 1 ? k->binary_loss : k->loss)[plan->problem->loss](S, plan->ld, plan->C, padded, s->y, s->w,
+                                                                          check);
 }
 
 int rc_useful_threads(const rc_plan *plan, int wanted)
