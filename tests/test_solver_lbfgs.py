@@ -1,4 +1,4 @@
-"""The quasi-Newton solver: certificates, exact zeros, its models of the curvature, and problems without minimum."""
+"""The quasi-Newton solver: certificates, exact zeros, models of the curvature, problems without minimum."""
 
 from __future__ import annotations
 

@@ -242,9 +242,7 @@ ROWS(binary_squared_hinge)
 }
 DEFINE_LOSS(binary_squared_hinge)
 
-#define ROW_RUN                                                                                                        \
-    256 /* likewise for a sum over the rows: their slopes may all be equal, and their rounding errors too              \
-         */
+#define ROW_RUN 256 /* likewise for a sum over the rows */
 
 /* sums[c] += sum_r S[c][r]: the gradient of the intercepts */
 static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums)

@@ -10,14 +10,15 @@ enum {
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
-    MOST_SPARSE_ROWS = 2048,
+    MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
     LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_REUSE = 16,        /* a CSR chunk more for so many nonzeros a column: each has a gradient of its own */
-    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
+    SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient, */
+    SMALL_TABLE_BYTES = 1 << 20, /* unless it is so small that it costs next to nothing */
+    WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -114,9 +115,12 @@ static int64_t dense_chunk(int64_t left)
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
+    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size;
+    const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
+    int64_t chunks = 2;
     if (plan->shared_gradient) return 1;
-    const int64_t chunks =
-        clamp((int64_t)(plan->nonzeros / (SPARSE_REUSE * (double)(plan->n_table + 1))), 2, SPARSE_CHUNKS);
+    while (chunks < SPARSE_CHUNKS && (bytes <= SMALL_TABLE_BYTES || (double)chunks * SPARSE_REUSE <= reuse / 2))
+        chunks *= 2;
     return chunks < most ? chunks : most;
 }
 

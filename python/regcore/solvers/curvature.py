@@ -1,4 +1,4 @@
-"""A block-diagonal model of the data term's second derivative, one block an output, made from some of the rows.
+"""A block-diagonal model of the data term's second derivative, one block an output, made from some rows.
 
 With h_ic the second derivative of sample i's loss in its score c (times its weight), block c is
 

@@ -4,8 +4,8 @@ The direction is the two-loop recursion of L-BFGS (Nocedal and Wright, *Numerica
 7.4), started not from a multiple of the identity but from the inverse of `regcore.solvers.curvature`'s model:
 the second derivatives of each output by itself, from some of the rows. The losses do not change when all
 outputs of a feature change together, which that model does not know; so without a kink in the penalty the
-directions are kept orthogonal to such changes. The model is renewed while the objective falls fast, and later now and
-then.
+directions are kept orthogonal to such changes. The model is renewed while the objective falls fast, and
+later now and then.
 
 With kinks (L1, ElasticNet, GroupL1) there are two phases.
 
