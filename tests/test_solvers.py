@@ -241,7 +241,7 @@ def test_sgd_needs_the_samples(rng):
 
 def test_history(rng):
     X, y = overlapping(rng)
-    result = fit(make_objective(X, y, penalty=L1(0.01)), tol=1e-6, max_iter=5000)
+    result = fit(make_objective(X, y, penalty=L1(0.01)), solver="fista", tol=1e-6, max_iter=5000)
     columns = np.array([[h.iteration, h.n_passes, h.seconds] for h in result.history])
     assert columns[:, 0].tolist() == list(range(1, result.n_iter + 1))
     assert (np.diff(columns, axis=0) >= 0).all()
@@ -450,7 +450,11 @@ def test_fista_names_the_solvers_of_hinges(rng, loss):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"solver": "newton"}, ValueError, "solver must be one of 'auto', 'fista', 'sgd'; got 'newton'"),
+        (
+            {"solver": "newton"},
+            ValueError,
+            "solver must be one of 'auto', 'fista', 'lbfgs', 'sgd'; got 'newton'",
+        ),
         ({"solver": 3}, TypeError, "solver must be a string"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1; got 0"),
         ({"max_iter": 2.0}, TypeError, "max_iter must be an integer or None; got float"),

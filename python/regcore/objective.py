@@ -653,7 +653,7 @@ class Objective:
     # ------------------------------------------------------------------ second derivatives
 
     def mean_squares(self) -> Array:
-        """Return the weighted means of the squared (standardised) features: (n_features,), float64. One pass."""
+        """Return the weighted means of the squared (standardised) features, (n_features,). One pass."""
         mean, deviation = self._problem.column_statistics(self._n_threads)
         center = 0.0 if self.mean is None else self.mean
         scale = 1.0 if self.scale is None else self.scale

@@ -120,6 +120,9 @@ class Curvature:
 
     Attributes
     ----------
+    diagonal : ndarray of shape (n_outputs, K), float64
+    floor : float
+        What every metric adds to it: rounding leaves no block flat.
     n_passes : float
         What it cost.
     """
@@ -173,11 +176,11 @@ class Curvature:
             self._blocks = None
         # nowhere flat: a model without curvature would allow steps of any length
         rounding = 1e-6 if kind == np.float32 else 1e-10
-        self._floor = rounding * max(float(self.diagonal.max()), 1e-30)
+        self.floor = rounding * max(float(self.diagonal.max()), 1e-30)
 
     def metric(self, extra: Array, *, fixes: bool) -> Metric:
         """Return the metric with `extra`, (n_outputs, K), added; `fixes`: some of it holds coordinates."""
-        return Metric(self._blocks, self._factors, self.diagonal, extra + self._floor, fixes)
+        return Metric(self._blocks, self._factors, self.diagonal, extra + self.floor, fixes)
 
 
 def block_count(objective: ObjectiveLike, K: int) -> int:

@@ -46,15 +46,18 @@ __all__ = ["quasi_newton"]
 _PAIRS = 20
 _MOST_PAIR_NUMBERS = 1 << 24  # of all pairs together
 _ARMIJO = 1e-4
+_FLATTER = 0.9
 _MOST_TRIALS = 25
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
 _ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
 _FIXED = 1e9  # of a weight that stays at zero
-_SETTLED = 0.1  # of `tol`: the second phase begins below this relative slope
+_SETTLED = 3e-3  # the second phase begins below this relative slope ...
+_CHANGING = 2e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
 _SURE = (
     100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
 )
+_MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 
 
@@ -158,6 +161,11 @@ class _Kinks:
         free[:, :D] = ~held
         return _Slopes(gradient, extra, free)
 
+    def slope_of_groups(self, z: Array) -> Array:
+        """Gradient of the norms of the groups, 0 for one that is zero."""
+        norms = self.norms(z)
+        return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
+
     def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
         """Which of W a proximal step along the diagonal sets to zero."""
         D = self.n_features
@@ -223,7 +231,8 @@ class _Descent:
         self.model: Curvature | None = None
         self.metric: Metric | None = None
         self.run = _Run()
-        self.moved = self.z + 1e30
+        self.moved = np.full_like(self.z, 1e30)  # by the last step
+        self.zero = np.zeros(problem.W.shape, dtype=bool)  # weights that the proximal step wants to be zero
 
     # ------------------------------------------------ evaluations
 
@@ -325,7 +334,9 @@ class _Descent:
         bend = slopes.extra.copy()
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
         if free is not None:
-            bend = np.where(free & (bend < self.kinks.strength * 1e6) & (self.z != 0), bend, 0)
+            bend[...] = (
+                0  # the pairs of this phase contain the penalty's part, which single weights do not have
+            )
         used = []
         for s, y in self.pairs:
             s, y = (s, y) if free is None else (np.where(free, s, 0), np.where(free, y, 0))
@@ -345,6 +356,24 @@ class _Descent:
             z += (share - _dot(y, z) / product) * s
         return -z if free is None else np.where(free, -z, 0)
 
+    def kept_on_their_side(self, direction: Array, downhill: Array, slopes: _Slopes, sign: Array) -> Array:
+        """A direction whose weights of L1 stop at zero, for the others to know, and enter with a slope."""
+        w, D = self.z[:, : self.D], self.D
+        for _ in range(_MOST_CORRECTIONS):
+            crossing = (w != 0) & (np.sign(w + direction[:, :D]) != sign)
+            if not crossing.any():
+                break
+            stop = np.abs(slopes.gradient[:, :D]) / np.where(w != 0, np.abs(w), 1) + slopes.extra[:, :D]
+            slopes.extra[:, :D] = np.where(crossing, 2 * stop, slopes.extra[:, :D])
+            self.metric = None
+            direction = self.direction(slopes)
+        wrong = (w == 0) & (np.sign(direction[:, :D]) != sign)
+        direction[:, :D][wrong] = 0
+        gained = float(np.multiply(slopes.gradient[:, :D], downhill[:, :D])[wrong].sum())
+        if _dot(slopes.gradient, direction) > 10 * gained:  # nearly all that is left to gain is theirs
+            direction[:, :D][wrong] = downhill[:, :D][wrong]
+        return direction
+
     def step(self) -> bool:
         """Go on to the next iterate; False if no step lowers the objective."""
         run = self.run
@@ -354,19 +383,18 @@ class _Descent:
         if self.kinks.strength:
             self.metric = None
         direction = self.direction(slopes)
+        downhill = -slopes.gradient / (self.model.diagonal + slopes.extra + self.model.floor)
         sign = leaving = None
         if slopes.free is not None:
             w = self.z[:, : self.D]
-            uphill = slopes.gradient[:, : self.D]
-            sign = np.where(w != 0, np.sign(w), -np.sign(uphill))
-            if not self.kinks.in_groups:
-                wrong = (w == 0) & (np.sign(direction[:, : self.D]) != sign)
-                direction[:, : self.D][wrong] = 0
+            sign = np.where(w != 0, np.sign(w), -np.sign(slopes.gradient[:, : self.D]))
             leaving = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal) & (w != 0)
+            if not self.kinks.in_groups:
+                direction = self.kept_on_their_side(direction, downhill, slopes, sign)
         slope = _dot(slopes.gradient, direction)
         if not slope < 0:
             self.pairs.clear()
-            direction = -slopes.gradient / (self.model.diagonal + slopes.extra)
+            direction = downhill
             if self.keeps_sums:
                 direction -= direction.mean(axis=0)
             slope = _dot(slopes.gradient, direction)
@@ -388,13 +416,19 @@ class _Descent:
             predicted = _dot(slopes.gradient, new - self.z) if sign is not None else length * slope
             if after <= before + _ARMIJO * predicted and after < before:
                 break
-            if abs(after - before) <= rounding and run.slope < 1e-3 and after <= before:
-                break
-            best = -predicted * length / (2 * (after - before - predicted)) if math.isfinite(after) else 0.0
+            if abs(after - before) <= rounding and (new != self.z).any():
+                # values say nothing any more, slopes still do (Hager and Zhang's approximate Wolfe condition)
+                bent = _dot(gradient - self.gradient, direction)
+                if abs(slope + bent) <= _FLATTER * -slope:
+                    break
+            excess = after - before - predicted
+            best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
             length = min(max(best, 0.1 * length), 0.5 * length)
         else:
             return False
         s, y = new - self.z, gradient - self.gradient
+        if self.kinks.in_groups and not run.epsilon:
+            y[:, : self.D] += self.kinks.slope_of_groups(new) - self.kinks.slope_of_groups(self.z)
         if s.any():
             self.pairs.append((s, y))
             del self.pairs[: -self.memory]
@@ -427,9 +461,13 @@ class _Descent:
         run = self.run
         if not run.epsilon:
             return
+        assert self.model is not None
         if run.slope < 3e-2:
             run.epsilon *= 0.7
-        if run.slope < _SETTLED * max(self.problem.tol or 0.0, 1e-6):
+        zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
+        n_changed = np.count_nonzero(zero != self.zero)
+        self.zero = zero
+        if run.slope < _SETTLED and n_changed <= _CHANGING * zero.size:
             self.leave_smoothing()
 
     def leave_smoothing(self) -> None:
@@ -445,6 +483,7 @@ class _Descent:
 
     def state(self) -> Mapping[str, Any]:
         arrays: dict[str, Any] = {"gradient": self.gradient, "model_z": self.model_z}
+        arrays |= {"moved": self.moved, "zero": self.zero}
         if self.pairs:
             arrays["steps"] = np.stack([s for s, _ in self.pairs])
             arrays["changes"] = np.stack([y for _, y in self.pairs])
@@ -452,6 +491,7 @@ class _Descent:
 
     def resume(self, saved: Mapping[str, Any]) -> None:
         self.gradient, self.model_z = saved["gradient"], saved["model_z"]
+        self.moved, self.zero = saved["moved"], saved["zero"]
         if "steps" in saved:
             self.pairs = list(zip(saved["steps"], saved["changes"], strict=True))
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
