@@ -465,6 +465,10 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     const rc_plan *p = &c->plan;
     const rc_parameters *q = c->parameters;
     const size_t size = p->k->real_size;
+    if (!q->W) { /* rc_adjoint needs no more than a CSR gradient does */
+        if (p->sparse) prepare_table(c, 0, 0);
+        return RC_OK;
+    }
     c->W = q->W;
     if (folded_W) {
         for (int64_t m = 0; m < p->MC; m++) {
@@ -749,9 +753,7 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         for (int64_t i = 0; i < p->MC; i += p->k->csr_strip(p->MC - i)) c->n_class_tasks++;
     else if (p->shared_gradient)
         c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
-    if (q->W) return prepare_parameters(c, at[1], at[2], at[3]);
-    if (p->sparse) prepare_table(c, 0, 0);
-    return RC_OK;
+    return prepare_parameters(c, at[1], at[2], at[3]);
 }
 
 /* Sum of a model's weights over the rows */
