@@ -16,8 +16,8 @@ enum {
     LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient, */
-    SMALL_TABLE_BYTES = 1 << 20, /* unless it is so small that it costs next to nothing */
+    SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
+    SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
     WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
 };
 
@@ -107,7 +107,7 @@ static int64_t dense_chunk(int64_t left)
 /*
  * CSR chunks are few, since each has a gradient of its own, cleared before and summed after.  In all, a CSR call takes
  * tables of n_table x ldw reals (n_table: D, or the columns that occur if the nonzeros are fewer than D / 4; ldw: C
- * rounded up to whole vectors and a power of two): one for W if C > 1, and for the gradient 2 to SPARSE_CHUNKS, or a
+ * rounded up to whole vectors and a power of two): one for W if C > 1, and for the gradient 2, 4 or SPARSE_CHUNKS, or a
  * shared one if it is above PARTIAL_BYTES and its classes make several strips; for each gradient in float32 also the
  * frequent columns in double (at most 8192 of them, see columns.h); and up to 1 MiB of scores a thread, or 6 MiB for
  * all.
@@ -119,8 +119,8 @@ static int64_t sparse_chunks(const rc_plan *plan)
     const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
     int64_t chunks = 2;
     if (plan->shared_gradient) return 1;
-    while (chunks < SPARSE_CHUNKS && (bytes <= SMALL_TABLE_BYTES || (double)chunks * SPARSE_REUSE <= reuse / 2))
-        chunks *= 2;
+    const double enough = bytes <= SMALL_TABLE_BYTES ? SPARSE_REUSE / 2 : SPARSE_REUSE;
+    while (chunks < SPARSE_CHUNKS && 2 * (double)chunks * enough <= reuse) chunks *= 2;
     return chunks < most ? chunks : most;
 }
 
