@@ -131,6 +131,25 @@ cdef extern from "regcore.h" nogil:
     void rc_sgd_parameters(rc_sgd *, int, void *, void *)
     rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
                                rc_error *)
+    ctypedef struct rc_dual:
+        pass
+    ctypedef struct rc_dual_options:
+        rc_dtype real
+        rc_penalty penalty
+        const double *center
+        const double *scale
+        int proximal
+        const double *metric
+        uint64_t seed
+    rc_status rc_dual_create(const rc_problem *, const rc_dual_options *, const rc_control *, rc_dual **, rc_error *)
+    void rc_dual_free(rc_dual *)
+    void rc_dual_set_centre(rc_dual *, const void *, const double *, double, double)
+    rc_status rc_dual_run(rc_dual *, const rc_control *, int64_t, double *, int64_t *, rc_error *)
+    rc_status rc_dual_refresh(rc_dual *, const rc_control *, double *, double *, double *, double *, rc_error *)
+    rc_status rc_dual_class_sums(rc_dual *, const rc_control *, double *, double *, rc_error *)
+    void rc_dual_parameters(const rc_dual *, int, void *, double *)
+    void rc_dual_slopes(const rc_dual *, void *)
+    void rc_dual_wake(rc_dual *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
@@ -533,6 +552,144 @@ cdef class StochasticGradient:
         self.problem._parameters(W, b, &out)
         with self.lock:
             rc_sgd_parameters(self.sgd, averaged, <void *>out.W, <void *>out.b)
+
+
+cdef class DualAscent:
+    """Dual coordinate ascent for the hinges on a `Problem`, an epoch a call; see rc_dual in regcore.h.
+
+    Parameters
+    ----------
+    problem : Problem
+    dtype : dtype
+        float32 or float64: of the weights and the dual variables.
+    penalty : (l1, l2, group)
+    standardize : (mean, scale) or None
+    proximal : bool
+        Whether the weights have a centre.
+    metric : float64 ndarray of shape (n_features,), or None
+    seed : int
+    """
+
+    cdef rc_dual *dual
+    cdef Problem problem
+    cdef object borrowed, lock
+    cdef readonly object dtype
+
+    def __cinit__(self):
+        self.dual = NULL
+
+    def __init__(self, Problem problem not None, dtype, tuple penalty, standardize, *, bint proximal, metric=None,
+                 seed):
+        cdef rc_dual_options options
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        self.dtype = np.dtype(dtype)
+        if self.dtype != np.float32 and self.dtype != np.float64:
+            raise TypeError(f"dtype must be float32 or float64; got {self.dtype}")
+        options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
+        options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
+        options.center = options.scale = NULL
+        if standardize is not None:
+            options.center = _doubles(standardize[0], problem.n_features)
+            options.scale = _doubles(standardize[1], problem.n_features)
+        options.proximal, options.seed = proximal, seed
+        options.metric = _doubles(metric, problem.n_features)
+        if self.dual is not NULL:
+            raise RuntimeError("a DualAscent is made once")
+        self.problem, self.borrowed = problem, (standardize, metric)
+        self.lock = threading.Lock()
+        _control(&control, 1, NULL)
+        with nogil:
+            status = rc_dual_create(&problem.problem, &options, &control, &self.dual, &error)
+        _check(status, &error)
+
+    def __dealloc__(self):
+        rc_dual_free(self.dual)
+
+    cdef void *_reals(self, cnp.ndarray array, str argument, int64_t size) except NULL:
+        if array.dtype != self.dtype or not array.flags.carray or array.size != size:
+            raise ValueError(f"{argument} must be C-contiguous and writeable, {size} numbers of {self.dtype}")
+        return cnp.PyArray_DATA(array)
+
+    cdef double *_doubles(self, cnp.ndarray array, str argument, int64_t size) except NULL:
+        if array.dtype != np.float64 or not array.flags.carray or array.size != size:
+            raise ValueError(f"{argument} must be C-contiguous and writeable, {size} numbers of float64")
+        return <double *>cnp.PyArray_DATA(array)
+
+    def set_centre(self, cnp.ndarray W, cnp.ndarray b, double step, double intercept_step):
+        """Move the centre to W (in the dtype) and b (float64); a step of 0: no centre of W, or no intercept."""
+        cdef void *w = self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
+        cdef double *intercept = self._doubles(b, "b", self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_set_centre(self.dual, w, intercept, step, intercept_step)
+
+    def run(self, int64_t n_epochs):
+        """Visit the samples that are awake n_epochs times, the centre following; return (gap, number of visits).
+
+        The gap is an estimate of that of the problem around the centre, from the last epoch.
+        """
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double gap = 0
+        cdef int64_t n_visits = 0
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_run(self.dual, &control, n_epochs, &gap, &n_visits, &error)
+            _check(status, &error)
+        return gap, n_visits
+
+    def refresh(self, cnp.ndarray V, cnp.ndarray residual):
+        """Compute the weights anew from the slopes; write V (n_outputs, n_features) and the residual (n_outputs,).
+
+        Returns (linear, largest): the linear part of the dual, and the largest sum of a sample's dual variables.
+        """
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double linear = 0, largest = 0
+        cdef double *v = self._doubles(V, "V", self.problem.n_classes * self.problem.n_features)
+        cdef double *r = self._doubles(residual, "residual", self.problem.n_classes)
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_refresh(self.dual, &control, v, r, &linear, &largest, &error)
+            _check(status, &error)
+        return linear, largest
+
+    def class_sums(self, cnp.ndarray shares, cnp.ndarray sums):
+        """Write the labels' shares of the weights (n_labels,) and weighted sums of samples (n_labels, n_features)."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_labels = max(2, self.problem.n_classes)
+        cdef double *shares_out = self._doubles(shares, "shares", n_labels)
+        cdef double *sums_out = self._doubles(sums, "sums", n_labels * self.problem.n_features)
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_class_sums(self.dual, &control, shares_out, sums_out, &error)
+            _check(status, &error)
+
+    def parameters(self, cnp.ndarray W, cnp.ndarray b, bint averaged):
+        """Write the weights (in the dtype) and the intercept (float64), or their average over the last run."""
+        cdef void *w = self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
+        cdef double *intercept = self._doubles(b, "b", self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_parameters(self.dual, averaged, w, intercept)
+
+    def slopes(self, cnp.ndarray out):
+        """Write the slopes (n_samples, n_outputs), in the dtype."""
+        cdef void *slopes = self._reals(out, "out", self.problem.n_samples * self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_slopes(self.dual, slopes)
+
+    def wake(self):
+        """Let no sample sleep in the next epoch."""
+        with self.lock, nogil:
+            rc_dual_wake(self.dual)
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

@@ -1,0 +1,370 @@
+"""Dual coordinate ascent for the hinges, to a duality gap; the loop over the samples is compiled.
+
+The problem is  min over W, b of  sum_i w_i loss(y_i, W x_i + b) + R(W),  the weights w scaled to a sum of 1. A
+sample's dual variables u_ij >= 0, j != y_i, are the slopes of its loss in the margins 1 + s_j - s_y: at most 1
+each ("hinge"), or in their sum ("crammer_singer"). With the slopes g_i in the scores (g_ij = u_ij, and minus
+their sum at y_i) and V = sum_i w_i g_i x_i', every u gives a lower bound of the minimum,
+
+    D(u) = sum_i w_i sum_j u_ij - R*(-V),        as long as  sum_i w_i g_i = 0  if the intercept is free,
+
+where R*(Z) = sum max(|Z| - l1, 0)**2 / (4 l2); without an L2 part it is 0 for |Z| <= l1 (or columns no longer
+than the group strength) and infinite elsewhere.
+
+What is done. Each sample in turn takes the exact step in its own dual variables, of the problem with the
+proximal term ||W - W_c||**2 / (2 step) + ||b - b_c||**2 / (2 step_b) around a centre; after each epoch the
+centre moves to W and b. That is the proximal point method with inner problems solved by one epoch: it meets
+the constraints in the limit, gives exact zeros, and is much faster than the plain ascent where l2 is small.
+The step is such that a sample's own step is of the order of its slopes' range, and grows when what is left to
+gain inside the proximal problem is small beside the gap. Samples whose dual variables stay at their bounds are
+visited less often. With a free intercept dense features are centred (which does not change the problem), and
+without an L2 part the proximal term weighs features by their standard deviation.
+
+The certificate. u is mended so that it meets the constraints exactly. With r = sum_i w_i g_i, its positive and
+negative parts r+ and r-, their sum S = sum r+ and the shares p_c of the labels, the samples of class y get
+
+    u' = (1 - t) (u + delta_y),        delta_yj = r+_y r-_j / (S p_y),
+
+with the t that keeps u' within its bounds; then all of u' is scaled by the best factor in [0, 1]. The gap is
+the least objective of a weight vector seen so far (after an epoch, or averaged over several) minus the greatest
+D(u') seen so far.
+
+Without a penalty u' would have to meet V = 0, and no such bound can be given. There the `residual` is
+
+    (objective - sum_i w_i sum_j u_ij - <V, W> - <r, b> + ||V|| ||W|| + ||r|| ||b||) / objective:
+
+within a distance of ||W|| from W and of ||b|| from b no objective is smaller by more than that share. (An optimum
+exists: the hinges are piecewise linear and bounded from below. Where the data is separable it is 0, and is
+found as such, with a gap of 0.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regcore.losses import Loss
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+
+if TYPE_CHECKING:
+    from regcore.penalties import Penalty
+    from regcore.solvers.protocol import Array
+
+__all__ = ["dual"]
+
+_FIRST_STEP = 0.5  # of a typical sample in its dual variables, as a share of their range
+_LARGEST_STEP = 1e6
+_SMALL_INNER_GAP = 0.3  # of the gap: the step may grow
+_GROWTH = 1.5
+_VISITS_PER_CHECK = 2.0  # in passes
+_LEAST_EPOCHS, _MOST_EPOCHS = 4, 32
+_ABSENT = -1e6  # intercept of a class without samples
+_SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
+_STALLED_CHECKS = 50
+
+
+def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generator[Step, None, Outcome]:
+    """Minimise a hinge loss with any penalty by dual coordinate ascent; an iteration is several epochs.
+
+    Converged means: the duality gap is at most `tol` times the objective; without a penalty: the residual
+    described above is at most `tol`.
+
+    Parameters
+    ----------
+    problem : ProblemToSolve
+    first_step : float, default=0.5
+        Step of the proximal term, in units of what makes a typical sample's own step as long as the range of
+        its dual variables; positive and finite. It grows by itself.
+
+    Yields
+    ------
+    Step
+
+    Returns
+    -------
+    Outcome
+
+    References
+    ----------
+    Shalev-Shwartz and Zhang, "Accelerated proximal stochastic dual coordinate ascent for regularized loss
+    minimization", Mathematical Programming 155 (2016). Rockafellar, "Augmented Lagrangians and applications
+    of the proximal point algorithm in convex programming", Mathematics of Operations Research 1 (1976). Keerthi,
+    Sundararajan, Chang, Hsieh and Lin, "A sequential dual method for large scale multi-class linear SVMs", KDD
+    2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    """
+    if isinstance(first_step, bool) or not isinstance(first_step, (int, float)):
+        raise TypeError(f"first_step must be a real number; got {type(first_step).__name__}")
+    if not (math.isfinite(first_step) and first_step > 0):
+        raise ValueError(f"first_step must be finite and > 0; got {first_step!r}")
+    objective = problem.objective
+    if not hasattr(objective, "_dual_ascent"):
+        raise TypeError("solver='dual' needs the samples themselves: an Objective over data in memory")
+    if objective.loss not in (Loss.HINGE, Loss.CRAMMER_SINGER):
+        raise ValueError(f"solver='dual' is for the hinges; got loss={objective.loss.label!r}")
+    return _ascend(problem, _Ascent(problem, float(first_step)))
+
+
+def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, Outcome]:
+    tol = problem.tol
+    best, n_stalled = math.inf, 0
+    n_epochs = _LEAST_EPOCHS
+    while True:
+        n_visits = ascent.run(n_epochs)
+        ascent.certify()
+        # the arrays of a Step that has been yielded are not written again
+        yield Step(
+            ascent.W,
+            ascent.b if problem.b is not None else None,
+            ascent.value,
+            ascent.n_passes,
+            dual_gap=ascent.gap,
+            residual=ascent.residual,
+        )
+        if ascent.value == 0:
+            return Outcome(True, "every sample is beyond its margin: the objective is 0, its least value")
+        if tol is not None:
+            if ascent.gap is not None and ascent.gap <= tol * abs(ascent.value):
+                return Outcome(True, f"the dual gap is at most tol={tol:g} of the objective")
+            if ascent.gap is None and ascent.residual is not None and ascent.residual <= tol:
+                return Outcome(True, f"the residual is at most tol={tol:g}")
+        measure = ascent.gap if ascent.gap is not None else ascent.residual or 0.0
+        n_stalled = n_stalled + 1 if measure > 0.99 * best else 0
+        best = min(best, measure)
+        if n_stalled >= _STALLED_CHECKS and ascent.at_rounding():
+            return Outcome(False, ascent.stalled())
+        ascent.adapt()
+        visits_per_epoch = max(1.0, n_visits / n_epochs)
+        wanted = _VISITS_PER_CHECK * problem.objective.n_samples / visits_per_epoch
+        n_epochs = int(min(max(wanted, _LEAST_EPOCHS), _MOST_EPOCHS))
+
+
+class _Ascent:
+    """The compiled loop, its steps, and the certificate."""
+
+    def __init__(self, problem: ProblemToSolve, first_step: float) -> None:
+        objective: Any = problem.objective
+        self.objective = objective
+        self.free = problem.b is not None
+        self.l1, self.l2, self.group = _triple(objective.penalty)
+        self.unpenalised = self.l1 == self.l2 == self.group == 0
+        self.dtype = problem.W.dtype
+        self.W = problem.W
+        self.b: Array = np.zeros(len(problem.W), self.dtype) if problem.b is None else problem.b
+        self.value, self.gap, self.residual = math.nan, None, None
+        self._least, self._greatest = math.inf, 0.0  # objective; bound, of which u = 0 gives one
+        self.n_passes = 0.0
+        self._inner_gap = math.inf
+        self._standardize(problem, first_step)
+
+        shape = problem.W.shape
+        self._V, self._r = np.zeros(shape), np.zeros(shape[0])
+        self._current = (np.zeros(shape, self.dtype), np.zeros(shape[0]))
+        n_labels = max(2, shape[0])
+        self._class_sums, self._shares = np.zeros((n_labels, shape[1])), np.zeros(n_labels)
+        start = problem.W.copy()
+        b = self.b.astype(np.float64)
+        if self.free:
+            self._loop.class_sums(self._shares, self._class_sums)
+            self.n_passes += 1
+            b -= self._b_shift(start)
+            if shape[0] > 1:
+                b[self._shares == 0] = _ABSENT  # nothing ever pulls it back
+        self._set_centre(start, b)
+
+    # ------------------------------------------------------------------ set-up
+
+    def _standardize(self, problem: ProblemToSolve, first_step: float) -> None:
+        """Choose the features' origin, the metric and the steps, and make the loop."""
+        objective: Any = self.objective
+        mean, deviation = objective._column_statistics()
+        given = objective._standardization
+        scale = np.ones_like(mean) if given is None else given[1]
+        given_mean = np.zeros_like(mean) if given is None else given[0]
+        origin = given_mean
+        self._shift = np.zeros_like(mean)
+        if self.free:
+            # the intercept makes the origin of the features a matter of choice
+            origin = np.zeros_like(mean) if objective._is_sparse else mean
+            self._shift = (given_mean - origin) / scale
+        used = None
+        if given is not None or np.any(origin):
+            used = (origin if np.any(origin) else None, None if given is None else scale)
+        square = (deviation / scale) ** 2
+        self.metric = None
+        if self.l2 == 0:
+            spread = np.sqrt(square)
+            largest = spread.max()
+            if largest > 0:
+                spread = np.where(spread > 0, np.maximum(spread, _SMALLEST_DEVIATION * largest), largest)
+                self.metric = largest / spread
+        square += ((mean - origin) / scale) ** 2
+        if self.metric is not None:
+            square *= self.metric
+        self._mean_square = float(square.sum()) or 1.0
+        if not math.isfinite(self._mean_square):
+            self._mean_square = 1.0  # the loop says which number is to blame
+        self._curvature = first_step * objective.n_samples / self._mean_square
+        # no proximal term where the plain ascent takes shorter steps still
+        self.proximal = self.l2 == 0 or 1 / (2 * self.l2) > self._curvature
+        self._loop = objective._dual_ascent(
+            self.dtype, used, proximal=self.proximal, metric=self.metric, seed=problem.seed
+        )
+        self.n_passes += 2  # statistics, norms
+
+    def _set_centre(self, W: Array, b: Array) -> None:
+        inverse = 1 / self._curvature - 2 * self.l2
+        if self.proximal and inverse > 0:
+            step = 1 / inverse
+        else:
+            step, self._curvature = 0.0, 1 / (2 * self.l2)
+        self._loop.set_centre(W, b, step, self._mean_square * self._curvature if self.free else 0.0)
+
+    def _b_shift(self, W: Array) -> Array:
+        """What the loop's intercept lacks: its features have another origin."""
+        shift: Array = W.astype(np.float64) @ self._shift
+        return shift
+
+    # ------------------------------------------------------------------ progress
+
+    def run(self, n_epochs: int) -> int:
+        """Run epochs; return the number of visits."""
+        self._inner_gap, n_visits = self._loop.run(n_epochs)
+        self.n_passes += n_visits / self.objective.n_samples
+        return int(n_visits)
+
+    def adapt(self) -> None:
+        """Let the step grow where the proximal problem is solved much better than the problem itself."""
+        if self.gap is not None:
+            left = self.gap
+        else:
+            left = (self.residual or 0.0) * self.value
+        if not self.proximal or not self._inner_gap < _SMALL_INNER_GAP * left:
+            return
+        most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
+        if self.l2 > 0:
+            most = min(most, (1 - 1e-6) / (2 * self.l2))
+        curvature = min(_GROWTH * self._curvature, most)
+        if curvature > self._curvature:
+            self._curvature = curvature
+            self._loop.parameters(*self._current, False)
+            self._set_centre(*self._current)
+
+    def certify(self) -> None:
+        """Evaluate the weights that the epochs have led to, and the bound that their dual variables give."""
+        linear, largest = self._loop.refresh(self._V, self._r)
+        self.n_passes += 1
+        self.residual = None
+        for averaged in (False, True):
+            self._loop.parameters(*self._current, averaged)
+            W = self._current[0].copy()
+            value, b = self._evaluate(W, self._current[1] + self._b_shift(W))
+            if self.unpenalised:
+                residual = self._residual(linear, value, W, b)
+                if self.residual is None or residual < self.residual:
+                    self.residual, self.value, self.W, self.b = residual, value, W, b
+            elif value < self._least:
+                self._least, self.value, self.W, self.b = value, value, W, b
+        if self.unpenalised:
+            self._try_separable()
+        else:
+            self._greatest = max(self._greatest, self._bound(linear, largest))
+            self.gap = max(self.value - self._greatest, 0.0)
+
+    def _evaluate(self, W: Array, b: Array) -> tuple[float, Array]:
+        rounded = b.astype(self.dtype)
+        self.n_passes += 1
+        return float(self.objective.value(W, rounded if self.free else None)), rounded
+
+    # ------------------------------------------------------------------ certificates
+
+    def _bound(self, linear: float, largest: float) -> float:
+        """D(u') of the module's description, from V, r and the linear part of u."""
+        V, most = self._V, 1.0
+        if self.objective.loss is Loss.CRAMMER_SINGER or self.objective.n_outputs == 1:
+            most = max(1.0, largest)  # u is rounded
+        if self.free:
+            delta, total = self._mending()
+            room = delta.sum(axis=1) if self.objective.loss is Loss.CRAMMER_SINGER else delta.max(axis=1)
+            keep = 1 / (most + float(room.max()))
+            slopes = delta - np.diag(delta.sum(axis=1))
+            if self.objective.n_outputs == 1:
+                slopes = slopes[:, 1:]
+            V = keep * (V + slopes.T @ self._class_sums)
+            linear = keep * (linear + total)
+        elif most > 1:
+            V, linear = V / most, linear / most
+        return _scaled_bound(V, linear, self.l1, self.l2, self.group)
+
+    def _mending(self) -> tuple[Array, float]:
+        """delta (n_labels, n_labels), and what it adds to the linear part."""
+        r = self._r if len(self._r) > 1 else np.array([-self._r[0], self._r[0]])
+        up, down = np.maximum(r, 0), np.maximum(-r, 0)
+        total = float(up.sum())
+        delta = np.zeros((len(r), len(r)))
+        present = self._shares > 0
+        # without rounding up and down have the same sum
+        if total > 0 and down.sum() > 0:
+            delta[present] = np.outer(up[present] / self._shares[present], down / down.sum())
+        return delta, total
+
+    def _residual(self, linear: float, value: float, W: Array, b: Array) -> float:
+        """The residual of the module's description, at W and b."""
+        V, wide_W, wide_b = self._V - np.outer(self._r, self._shift), W.astype(np.float64), b.astype(np.float64)
+        products = float(np.vdot(V, wide_W))
+        bound = float(np.linalg.norm(V) * np.linalg.norm(wide_W))
+        if self.free:
+            present = slice(None) if len(b) == 1 else self._shares > 0
+            r, wide_b = self._r[present], wide_b[present]
+            products += float(r @ wide_b)
+            bound += float(np.linalg.norm(r) * np.linalg.norm(wide_b))
+        return (max(value - linear - products, 0.0) + bound) / value if value > 0 else 0.0
+
+    def _try_separable(self) -> None:
+        """Where all margins are positive, larger weights make the objective 0."""
+        W, b = 2 * self.W, 2 * self.b
+        if self.value > 0 and self._evaluate(W, b)[0] == 0:
+            self.W, self.b, self.value = W, b, 0.0
+        if self.value == 0:
+            self.gap, self.residual = 0.0, 0.0
+
+    # ------------------------------------------------------------------ the end
+
+    def at_rounding(self) -> bool:
+        """Whether the gap is so small that rounding may be what keeps it from falling."""
+        relative = self.gap / self.value if self.gap is not None and self.value else self.residual or 0.0
+        return relative < (1e-4 if self.dtype == np.float32 else 1e-9)
+
+    def stalled(self) -> str:
+        """Say that rounding has ended the fit, and what to change."""
+        if self.dtype == np.float32:
+            return "float32 gives nothing more; use dtype=float64 or raise tol"
+        return "rounding gives nothing more; raise tol"
+
+
+def _triple(penalty: Penalty | None) -> tuple[float, float, float]:
+    return (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
+
+
+def _scaled_bound(V: Array, linear: float, l1: float, l2: float, group: float) -> float:
+    """Return max over s in [0, 1] of s linear - R*(-s V)."""
+    size = np.sqrt(np.einsum("cd,cd->d", V, V)) if group > 0 else np.abs(V).ravel()
+    threshold = group or l1
+    if l2 == 0:
+        largest = float(size.max(initial=0.0))
+        return linear * (1.0 if largest <= threshold else threshold / largest)
+    size = size[size > threshold]
+    s = 1.0
+    for _ in range(50):  # Newton's method; the slope is concave and piecewise linear, and starts at a root's right
+        over = s * size - threshold
+        over_now = over > 0
+        slope = linear - float(over[over_now] @ size[over_now]) / (2 * l2)
+        steepness = float(size[over_now] @ size[over_now]) / (2 * l2)
+        if (slope >= 0 and s == 1.0) or steepness == 0:
+            break
+        last, s = s, min(1.0, max(0.0, s + slope / steepness))
+        if abs(s - last) <= 1e-15:
+            break
+    over = np.maximum(s * size - threshold, 0.0)
+    return s * linear - float(over @ over) / (4 * l2)
