@@ -322,7 +322,7 @@ def test_one_epoch_of_sgd_is_quiet_without_tol(iris):
         ({"alpha": -1.0}, ValueError, "alpha must be finite and >= 0"),
         ({"penalty": "elasticnet", "l1_ratio": 2.0}, ValueError, r"l1_ratio must be in \[0, 1\]"),
         ({"solver": "newton"}, ValueError, "solver must be one of 'auto'"),
-        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'sgd'"),
+        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'dual', 'sgd'"),
         ({"solver": "sgd", "batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"solver": "sgd", "learning_rate": "quick"}, ValueError, "learning_rate must be one of"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1"),

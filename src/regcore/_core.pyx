@@ -144,7 +144,7 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_dual_create(const rc_problem *, const rc_dual_options *, const rc_control *, rc_dual **, rc_error *)
     void rc_dual_free(rc_dual *)
     void rc_dual_set_centre(rc_dual *, const void *, const double *, double, double)
-    rc_status rc_dual_run(rc_dual *, const rc_control *, int64_t, double *, int64_t *, rc_error *)
+    rc_status rc_dual_run(rc_dual *, const rc_control *, int64_t, int64_t, double *, int64_t *, rc_error *)
     rc_status rc_dual_refresh(rc_dual *, const rc_control *, double *, double *, double *, double *, rc_error *)
     rc_status rc_dual_class_sums(rc_dual *, const rc_control *, double *, double *, rc_error *)
     void rc_dual_parameters(const rc_dual *, int, void *, double *)
@@ -624,8 +624,8 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_set_centre(self.dual, w, intercept, step, intercept_step)
 
-    def run(self, int64_t n_epochs):
-        """Visit the samples that are awake n_epochs times, the centre following; return (gap, number of visits).
+    def run(self, int64_t n_centres, int64_t n_epochs):
+        """Move the centre n_centres times, after n_epochs each; return (gap, number of visits of samples).
 
         The gap is an estimate of that of the problem around the centre, from the last epoch.
         """
@@ -637,7 +637,7 @@ cdef class DualAscent:
         _control(&control, 1, NULL)
         with self.lock:
             with nogil:
-                status = rc_dual_run(self.dual, &control, n_epochs, &gap, &n_visits, &error)
+                status = rc_dual_run(self.dual, &control, n_centres, n_epochs, &gap, &n_visits, &error)
             _check(status, &error)
         return gap, n_visits
 
@@ -674,7 +674,7 @@ cdef class DualAscent:
             _check(status, &error)
 
     def parameters(self, cnp.ndarray W, cnp.ndarray b, bint averaged):
-        """Write the weights (in the dtype) and the intercept (float64), or their average over the last run."""
+        """Write the weights (in the dtype) and the intercept (float64), or the average of the last run's centres."""
         cdef void *w = self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
         cdef double *intercept = self._doubles(b, "b", self.problem.n_classes)
         with self.lock, nogil:

@@ -13,13 +13,13 @@
  * 1 / (2 l2 + 1 / step) and prox takes the threshold of l1 or group, and b = b_c - intercept_step sum_i weight_i g_i.
  * Moving the centre to where the ascent has led is the proximal point method, or the method of multipliers on the dual
  * (Rockafellar, "Augmented Lagrangians and applications of the proximal point algorithm in convex programming",
- * Mathematics of Operations Research 1, 1976).  Without an L2 part, ||W - W_c||^2 may have a diagonal metric: the step of
- * feature d is then step * metric_d.  No step (1 / step = 0) is needed where l2 > 0.  The ascent itself is
- * that of Shalev-Shwartz and Zhang, "Accelerated proximal stochastic dual coordinate ascent", Mathematical Programming
- * 155 (2016): R* is smooth, and a sample's slopes take the exact step of its quadratic bound; see dual.h.
+ * Mathematics of Operations Research 1, 1976).  Without an L2 part, ||W - W_c||^2 may have a diagonal metric: the step
+ * of feature d is then step * metric_d.  No step (1 / step = 0) is needed where l2 > 0.  The ascent itself is that of
+ * Shalev-Shwartz and Zhang, "Accelerated proximal stochastic dual coordinate ascent", Mathematical Programming 155
+ * (2016): R* is smooth, and a sample's slopes take the exact step of its quadratic bound; see dual.h.
  *
- * The order is a new permutation in each epoch.  A sample whose slopes did not change sleeps for 1, 3, 7, ... 31 epochs;
- * that is all the shrinking there is, and since a certificate sums over all samples, no proof depends on it.
+ * The order is a new permutation in each epoch.  A sample whose slopes did not change sleeps for 1, 3, 7, ... 31
+ * epochs; that is all the shrinking there is, and since a certificate sums over all samples, no proof depends on it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -47,14 +47,14 @@ struct rc_dual {
     rc_csr csr;
 
     char *memory;
-    int64_t *active, *order;   /* samples of positive weight; those of an epoch */
-    void *centre;              /* W_c / step, shaped like A; NULL: there is none */
+    int64_t *active, *order; /* samples of positive weight; those of an epoch */
+    void *centre;            /* W_c / step, shaped like A; NULL: there is none */
     double *centre_b, inverse_step;
-    void *sum; /* of the weights after each epoch of a run */
+    void *sum; /* of the centres of a run */
     double *sum_b;
     int64_t n_summed;
-    double *total;             /* a sum over the samples, shaped like A without its padded classes */
-    double *factors, *factor;  /* of a load of rows; 1 / scale */
+    double *total;            /* a sum over the samples, shaped like A without its padded classes */
+    double *factors, *factor; /* of a load of rows; 1 / scale */
     const char **sources;
     void **row_pointers;
     void *rows, *metric_rows, *metric; /* packed; metric: (ldw,), or NULL */
@@ -165,8 +165,7 @@ static void load_rows(rc_dual *s, const int64_t *rows, int64_t n)
     const rc_dual_options *q = &s->options;
     for (int64_t r = 0; r < n; r++) s->sources[r] = (const char *)X->data + rows[r] * X->row_stride;
     s->k->pack_rows(s->sources, X->dtype, X->column_stride, n, s->D, s->rows, s->work.ldw);
-    if (q->center || s->factor)
-        s->k->standardize_block(s->row_pointers, n, s->D, 0, q->center, s->factor);
+    if (q->center || s->factor) s->k->standardize_block(s->row_pointers, n, s->D, 0, q->center, s->factor);
 }
 
 /* Asks memory for the rows that come next: their order is random, and no hardware can guess it */
@@ -244,8 +243,8 @@ static void recentre(rc_dual *s)
     s->n_summed++;
 }
 
-rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_epochs, double *gap, int64_t *n_visits,
-                      rc_error *error)
+rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_centres, int64_t n_epochs, double *gap,
+                      int64_t *n_visits, rc_error *error)
 {
     struct timespec polled = {0, 0};
     rc_status status = RC_OK;
@@ -253,8 +252,9 @@ rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_epochs, d
     memset(s->sum_b, 0, (size_t)s->C * sizeof(double));
     s->n_summed = 0;
     *n_visits = 0;
-    for (int64_t e = 0; e < n_epochs && status == RC_OK; e++) {
-        status = one_epoch(s, control, &polled, n_visits, error);
+    for (int64_t c = 0; c < n_centres && status == RC_OK; c++) {
+        for (int64_t e = 0; e < n_epochs && status == RC_OK; e++)
+            status = one_epoch(s, control, &polled, n_visits, error);
         if (status == RC_OK) recentre(s);
     }
     *gap = s->work.gap;
@@ -277,8 +277,8 @@ static rc_status sum_samples(rc_dual *s, const rc_control *control, int by_class
             double *f = s->factors + n * n_rows;
             int some = by_class;
             for (int64_t c = 0; c < n_rows; c++) {
-                const double slope = by_class ? c == s->work.label[i]
-                                              : number(s->work.dual, i * s->C + c, s->options.real);
+                const double slope =
+                    by_class ? c == s->work.label[i] : number(s->work.dual, i * s->C + c, s->options.real);
                 f[c] = s->work.weight[i] * slope;
                 some |= slope != 0;
             }
@@ -305,8 +305,8 @@ static void copy_total(const rc_dual *s, int64_t n_rows, double *out)
             out[c * s->D + d] = s->total[s->sparse ? d * n_rows + c : c * s->work.ldw + d];
 }
 
-rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, double *residual,
-                          double *linear_out, double *largest_out, rc_error *error)
+rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, double *residual, double *linear_out,
+                          double *largest_out, rc_error *error)
 {
     const rc_dtype real = s->options.real;
     const rc_status status = sum_samples(s, control, 0, s->C, error);
@@ -330,8 +330,7 @@ rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, doub
             const double centre = s->centre ? number(s->centre, at, real) : 0;
             put(s->work.A, at, real, centre - s->total[s->sparse ? d * s->C + c : at]);
         }
-    for (int64_t c = 0; c < s->C; c++)
-        s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
+    for (int64_t c = 0; c < s->C; c++) s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
     apply_prox(s);
     if (V) copy_total(s, s->C, V);
     memcpy(residual, s->work.residual, (size_t)s->C * sizeof(double));
@@ -382,8 +381,7 @@ void rc_dual_parameters(const rc_dual *s, int averaged, void *W, double *b)
     if (averaged && s->n_summed) {
         const double share = 1 / (double)s->n_summed;
         for (int64_t c = 0; c < s->C; c++) {
-            for (int64_t d = 0; d < s->D; d++)
-                put(W, c * s->D + d, real, share * number(s->sum, place(s, c, d), real));
+            for (int64_t d = 0; d < s->D; d++) put(W, c * s->D + d, real, share * number(s->sum, place(s, c, d), real));
             b[c] = share * s->sum_b[c];
         }
         return;
@@ -617,7 +615,8 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     memset(s->memory, 0, bytes);
     layout(s, s->memory);
     for (int64_t d = 0; d < s->D && s->factor; d++) s->factor[d] = 1 / options->scale[d];
-    for (int64_t r = 0; r < s->load && !s->sparse; r++) s->row_pointers[r] = offset(s->rows, r * w->ldw, s->k->real_size);
+    for (int64_t r = 0; r < s->load && !s->sparse; r++)
+        s->row_pointers[r] = offset(s->rows, r * w->ldw, s->k->real_size);
     for (int64_t d = 0; d < s->D && s->metric; d++) put(s->metric, d, options->real, options->metric[d]);
     w->metric = s->metric;
     w->l1 = options->penalty.l1;

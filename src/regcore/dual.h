@@ -12,8 +12,8 @@
  * Singer, JMLR 2, 2001; Keerthi et al., "A sequential dual method for large scale multi-class linear SVMs", KDD 2008).
  *
  * The scores are s = curvature prox(A) metric x + b, where A = centre - sum_i weight_i g_i x_i^T, prox is the threshold
- * of the penalty and metric is diagonal; A changes by -weight (g - g_old) x^T, the intercept b by -intercept weight (g -
- * g_old).
+ * of the penalty and metric is diagonal; A changes by -weight (g - g_old) x^T, the intercept b by -intercept weight (g
+ * - g_old).
  */
 #ifndef REGCORE_DUAL_H
 #define REGCORE_DUAL_H

@@ -1,6 +1,6 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
-#include "dual.h"
 #include "kernels.h"
+#include "dual.h"
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"

@@ -64,14 +64,14 @@ typedef struct {
 /* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
 typedef struct {
     rc_loss loss;
-    int64_t C, ldw, n_vectors;    /* n_vectors: of a dense row */
-    void *A, *W;                  /* dense (C, ldw), CSR (D, ldw); W: prox(A) where a dense problem has a threshold */
-    double curvature, l1, group;  /* of the map from A to the weights: curvature * metric * prox(A) */
-    const void *metric;           /* (D,) or NULL: ones; dense rows come with a copy that is multiplied by it */
-    double intercept;             /* curvature of the intercept; 0: there is none */
-    double *b, *residual;         /* (C,): intercept, and the sum of weight * slopes */
-    void *dual;                   /* (n_samples, C): slopes */
-    double *weight, *square;       /* (n_samples,): of the mean; sum of metric * x^2 */
+    int64_t C, ldw, n_vectors;   /* n_vectors: of a dense row */
+    void *A, *W;                 /* dense (C, ldw), CSR (D, ldw); W: prox(A) where a dense problem has a threshold */
+    double curvature, l1, group; /* of the map from A to the weights: curvature * metric * prox(A) */
+    const void *metric;          /* (D,) or NULL: ones; dense rows come with a copy that is multiplied by it */
+    double intercept;            /* curvature of the intercept; 0: there is none */
+    double *b, *residual;        /* (C,): intercept, and the sum of weight * slopes */
+    void *dual;                  /* (n_samples, C): slopes */
+    double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
     int32_t *label;
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
     double *scratch;          /* 3 * (C + 16) doubles */

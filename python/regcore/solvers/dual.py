@@ -55,11 +55,14 @@ if TYPE_CHECKING:
 __all__ = ["dual"]
 
 _FIRST_STEP = 0.5  # of a typical sample in its dual variables, as a share of their range
-_LARGEST_STEP = 1e6
+_LARGEST_STEP = 1e3  # in the units of the first; beyond, rounding undoes what the centre does
+_INTERCEPT_SHARE = 0.1  # of the step of a sample's features all together
 _SMALL_INNER_GAP = 0.3  # of the gap: the step may grow
 _GROWTH = 1.5
-_VISITS_PER_CHECK = 2.0  # in passes
+_SLOW = 0.9  # what is left of the gap from one certificate to the next
+_PASSES_PER_CHECK = 2.0
 _LEAST_EPOCHS, _MOST_EPOCHS = 4, 32
+_LEAST_CENTRES, _MOST_PER_CENTRE = 2, 64
 _ABSENT = -1e6  # intercept of a class without samples
 _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
 _STALLED_CHECKS = 50
@@ -109,9 +112,8 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
 def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, Outcome]:
     tol = problem.tol
     best, n_stalled = math.inf, 0
-    n_epochs = _LEAST_EPOCHS
     while True:
-        n_visits = ascent.run(n_epochs)
+        ascent.run()
         ascent.certify()
         # the arrays of a Step that has been yielded are not written again
         yield Step(
@@ -135,9 +137,6 @@ def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, O
         if n_stalled >= _STALLED_CHECKS and ascent.at_rounding():
             return Outcome(False, ascent.stalled())
         ascent.adapt()
-        visits_per_epoch = max(1.0, n_visits / n_epochs)
-        wanted = _VISITS_PER_CHECK * problem.objective.n_samples / visits_per_epoch
-        n_epochs = int(min(max(wanted, _LEAST_EPOCHS), _MOST_EPOCHS))
 
 
 class _Ascent:
@@ -155,12 +154,13 @@ class _Ascent:
         self.value, self.gap, self.residual = math.nan, None, None
         self._least, self._greatest = math.inf, 0.0  # objective; bound, of which u = 0 gives one
         self.n_passes = 0.0
-        self._inner_gap = math.inf
+        self._inner_gap = self._left = math.inf
+        self._n_epochs, self._per_centre = _LEAST_EPOCHS, 1
         self._standardize(problem, first_step)
 
         shape = problem.W.shape
         self._V, self._r = np.zeros(shape), np.zeros(shape[0])
-        self._current = (np.zeros(shape, self.dtype), np.zeros(shape[0]))
+        self._pool = [np.zeros(shape, self.dtype) for _ in range(3)]
         n_labels = max(2, shape[0])
         self._class_sums, self._shares = np.zeros((n_labels, shape[1])), np.zeros(n_labels)
         start = problem.W.copy()
@@ -219,47 +219,62 @@ class _Ascent:
             step = 1 / inverse
         else:
             step, self._curvature = 0.0, 1 / (2 * self.l2)
-        self._loop.set_centre(W, b, step, self._mean_square * self._curvature if self.free else 0.0)
+        self._loop.set_centre(
+            W, b, step, _INTERCEPT_SHARE * self._mean_square * self._curvature if self.free else 0.0
+        )
 
     def _b_shift(self, W: Array) -> Array:
         """What the loop's intercept lacks: its features have another origin."""
-        shift: Array = W.astype(np.float64) @ self._shift
+        shift: Array = np.zeros(len(W))
+        if np.any(self._shift):
+            np.einsum("cd,d->c", W, self._shift, out=shift)
         return shift
 
     # ------------------------------------------------------------------ progress
 
-    def run(self, n_epochs: int) -> int:
-        """Run epochs; return the number of visits."""
-        self._inner_gap, n_visits = self._loop.run(n_epochs)
-        self.n_passes += n_visits / self.objective.n_samples
-        return int(n_visits)
+    def run(self) -> None:
+        """Do so many epochs as a certificate costs, or more."""
+        n_centres = max(_LEAST_CENTRES, -(-self._n_epochs // self._per_centre))
+        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre)
+        passes = n_visits / self.objective.n_samples
+        self.n_passes += passes
+        wanted = _PASSES_PER_CHECK * n_centres * self._per_centre / max(passes, 1e-9)
+        self._n_epochs = int(min(max(wanted, _LEAST_EPOCHS), _MOST_EPOCHS))
 
     def adapt(self) -> None:
-        """Let the step grow where the proximal problem is solved much better than the problem itself."""
-        if self.gap is not None:
-            left = self.gap
-        else:
-            left = (self.residual or 0.0) * self.value
-        if not self.proximal or not self._inner_gap < _SMALL_INNER_GAP * left:
+        """Let the step grow where the proximal problem is solved much better than the problem itself.
+
+        And give it more epochs where it is not, and nothing comes of it.
+        """
+        left = self.gap if self.gap is not None else (self.residual or 0.0) * self.value
+        before, self._left = self._left, left
+        if not self.proximal:
             return
-        most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
-        if self.l2 > 0:
-            most = min(most, (1 - 1e-6) / (2 * self.l2))
-        curvature = min(_GROWTH * self._curvature, most)
-        if curvature > self._curvature:
-            self._curvature = curvature
-            self._loop.parameters(*self._current, False)
-            self._set_centre(*self._current)
+        if self._inner_gap < _SMALL_INNER_GAP * left:
+            most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
+            if self.l2 > 0:
+                most = min(most, (1 - 1e-6) / (2 * self.l2))
+            curvature = min(_GROWTH * self._curvature, most)
+            if curvature > self._curvature:
+                self._curvature = curvature
+                W = next(array for array in self._pool if array is not self.W)
+                b = np.empty(len(W))
+                self._loop.parameters(W, b, False)
+                self._set_centre(W, b)
+        elif left > _SLOW * before:
+            self._per_centre = min(2 * self._per_centre, _MOST_PER_CENTRE)
 
     def certify(self) -> None:
         """Evaluate the weights that the epochs have led to, and the bound that their dual variables give."""
         linear, largest = self._loop.refresh(self._V, self._r)
         self.n_passes += 1
         self.residual = None
+        given = self.W  # whoever has it may still look at it
         for averaged in (False, True):
-            self._loop.parameters(*self._current, averaged)
-            W = self._current[0].copy()
-            value, b = self._evaluate(W, self._current[1] + self._b_shift(W))
+            W = next(array for array in self._pool if array is not given and array is not self.W)
+            b = np.empty(len(W))
+            self._loop.parameters(W, b, averaged)
+            value, b = self._evaluate(W, b + self._b_shift(W))
             if self.unpenalised:
                 residual = self._residual(linear, value, W, b)
                 if self.residual is None or residual < self.residual:
@@ -270,7 +285,9 @@ class _Ascent:
             self._try_separable()
         else:
             self._greatest = max(self._greatest, self._bound(linear, largest))
-            self.gap = max(self.value - self._greatest, 0.0)
+            # the objective itself is rounded
+            rounding = float(np.finfo(self.dtype).eps) * self.value
+            self.gap = max(self.value - self._greatest, rounding)
 
     def _evaluate(self, W: Array, b: Array) -> tuple[float, Array]:
         rounded = b.astype(self.dtype)
@@ -285,40 +302,47 @@ class _Ascent:
         if self.objective.loss is Loss.CRAMMER_SINGER or self.objective.n_outputs == 1:
             most = max(1.0, largest)  # u is rounded
         if self.free:
-            delta, total = self._mending()
-            room = delta.sum(axis=1) if self.objective.loss is Loss.CRAMMER_SINGER else delta.max(axis=1)
-            keep = 1 / (most + float(room.max()))
-            slopes = delta - np.diag(delta.sum(axis=1))
-            if self.objective.n_outputs == 1:
-                slopes = slopes[:, 1:]
-            V = keep * (V + slopes.T @ self._class_sums)
-            linear = keep * (linear + total)
+            pull, share = self._mending()  # delta_yj = pull_y share_j
+            room = (
+                float(pull.max())
+                if self.objective.loss is Loss.CRAMMER_SINGER
+                else float(pull.max() * share.max())
+            )
+            keep = 1 / (most + room)
+            # sum_y delta_y (sum of the samples of y)', and what that takes from row y
+            mended = np.outer(share, np.einsum("y,yd->d", pull, self._class_sums))
+            mended -= pull[:, None] * self._class_sums
+            V = keep * (V + (mended if len(V) > 1 else mended[1:]))
+            linear = keep * (linear + float(pull @ self._shares))
         elif most > 1:
             V, linear = V / most, linear / most
         return _scaled_bound(V, linear, self.l1, self.l2, self.group)
 
-    def _mending(self) -> tuple[Array, float]:
-        """delta (n_labels, n_labels), and what it adds to the linear part."""
+    def _mending(self) -> tuple[Array, Array]:
+        """(r+_y / p_y, r-_j / S) for the labels."""
         r = self._r if len(self._r) > 1 else np.array([-self._r[0], self._r[0]])
         up, down = np.maximum(r, 0), np.maximum(-r, 0)
-        total = float(up.sum())
-        delta = np.zeros((len(r), len(r)))
+        if not (up.any() and down.any()):
+            return np.zeros(len(r)), np.zeros(len(r))
         present = self._shares > 0
-        # without rounding up and down have the same sum
-        if total > 0 and down.sum() > 0:
-            delta[present] = np.outer(up[present] / self._shares[present], down / down.sum())
-        return delta, total
+        pull = np.zeros(len(r))
+        pull[present] = up[present] / self._shares[present]
+        return pull, down / down.sum()
 
     def _residual(self, linear: float, value: float, W: Array, b: Array) -> float:
         """The residual of the module's description, at W and b."""
-        V, wide_W, wide_b = self._V - np.outer(self._r, self._shift), W.astype(np.float64), b.astype(np.float64)
-        products = float(np.vdot(V, wide_W))
-        bound = float(np.linalg.norm(V) * np.linalg.norm(wide_W))
+        V, wide_W, wide_b = (
+            self._V - np.outer(self._r, self._shift),
+            W.astype(np.float64),
+            b.astype(np.float64),
+        )
+        products = float(np.einsum("cd,cd->", V, wide_W))
+        bound = _norm(V) * _norm(wide_W)
         if self.free:
             present = slice(None) if len(b) == 1 else self._shares > 0
             r, wide_b = self._r[present], wide_b[present]
             products += float(r @ wide_b)
-            bound += float(np.linalg.norm(r) * np.linalg.norm(wide_b))
+            bound += _norm(r) * _norm(wide_b)
         return (max(value - linear - products, 0.0) + bound) / value if value > 0 else 0.0
 
     def _try_separable(self) -> None:
@@ -347,24 +371,32 @@ def _triple(penalty: Penalty | None) -> tuple[float, float, float]:
     return (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
 
 
+def _norm(array: Array) -> float:
+    # not through a BLAS, whose threads go on spinning
+    return math.sqrt(float(np.einsum("i,i->", array.ravel(), array.ravel())))
+
+
 def _scaled_bound(V: Array, linear: float, l1: float, l2: float, group: float) -> float:
     """Return max over s in [0, 1] of s linear - R*(-s V)."""
-    size = np.sqrt(np.einsum("cd,cd->d", V, V)) if group > 0 else np.abs(V).ravel()
     threshold = group or l1
+    if threshold == 0:
+        square = _norm(V) ** 2
+        s = min(1.0, 2 * l2 * linear / square) if square > 0 else 1.0
+        return s * linear - s * s * square / (4 * l2)
+    size = np.sqrt(np.einsum("cd,cd->d", V, V)) if group > 0 else np.abs(V).ravel()
     if l2 == 0:
         largest = float(size.max(initial=0.0))
         return linear * (1.0 if largest <= threshold else threshold / largest)
     size = size[size > threshold]
     s = 1.0
-    for _ in range(50):  # Newton's method; the slope is concave and piecewise linear, and starts at a root's right
-        over = s * size - threshold
-        over_now = over > 0
-        slope = linear - float(over[over_now] @ size[over_now]) / (2 * l2)
-        steepness = float(size[over_now] @ size[over_now]) / (2 * l2)
-        if (slope >= 0 and s == 1.0) or steepness == 0:
+    for _ in range(50):  # Newton's method: the slope in s is concave, and the root is left of s = 1
+        over = np.maximum(s * size - threshold, 0.0)
+        slope = linear - float((over * size).sum()) / (2 * l2)
+        steepness = float((size[over > 0] ** 2).sum()) / (2 * l2)
+        if steepness == 0 or (slope >= 0 and s == 1.0):
             break
         last, s = s, min(1.0, max(0.0, s + slope / steepness))
         if abs(s - last) <= 1e-15:
             break
     over = np.maximum(s * size - threshold, 0.0)
-    return s * linear - float(over @ over) / (4 * l2)
+    return s * linear - float((over**2).sum()) / (4 * l2)

@@ -47,14 +47,15 @@ def fit(
     Parameters
     ----------
     objective : Objective
-    solver : {"auto", "fista", "sgd"}, default="auto"
-        "fista": accelerated proximal gradient, for smooth losses. "sgd": mini-batch proximal stochastic
-        gradient, for every loss. "auto": "fista" for smooth losses, otherwise "sgd"; the result says which.
+    solver : {"auto", "fista", "dual", "sgd"}, default="auto"
+        "fista": accelerated proximal gradient, for smooth losses. "dual": dual coordinate ascent to a duality
+        gap, for the hinges. "sgd": mini-batch proximal stochastic gradient, for every loss. "auto": "fista" for
+        smooth losses, "dual" for the hinges; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
     max_iter : int, default=None
-        Most iterations ("sgd": epochs). None: 1000 for "fista", 100 for "sgd".
+        Most iterations ("sgd": epochs). None: 1000 for "fista" and "dual", 100 for "sgd".
     init : (W, b), ndarray W, or FitResult, default=None
         Where to start; copied. None: zeros.
     fit_intercept : bool, default=True
@@ -65,9 +66,10 @@ def fit(
     callbacks : callable or iterable of callables, default=()
         Each is called after every iteration with a `FitState`, and stops the fit by returning True.
     random_state : int, Generator, RandomState or None, default=None
-        Seed of what is random ("sgd": the order of the samples). None: a different one each time.
+        Seed of what is random ("dual", "sgd": the order of the samples). None: a different one each time.
     **solver_options
-        Options of the solver, by name: see `regcore.solvers.fista.fista` and `regcore.solvers.sgd.sgd`.
+        Options of the solver, by name: see `regcore.solvers.fista.fista`, `regcore.solvers.dual.dual` and
+        `regcore.solvers.sgd.sgd`.
 
     Returns
     -------

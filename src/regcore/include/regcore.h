@@ -224,11 +224,11 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
 void rc_dual_free(rc_dual *dual);
 /* Moves the centre, of W (C, D) of `real` and of b (C,) or NULL (zeros); intercept_step = 0: no intercept. */
 void rc_dual_set_centre(rc_dual *dual, const void *W, const double *b, double step, double intercept_step);
-/* Runs epochs, after each of which the centre moves to W and b.  An epoch visits the samples that are awake; n_visits:
- * all of them.  gap: an estimate, from the last epoch, of the duality gap of the problem around its centre, summed over
- * the samples as they were met. An interrupted run leaves a valid state. */
-rc_status rc_dual_run(rc_dual *dual, const rc_control *control, int64_t n_epochs, double *gap, int64_t *n_visits,
-                      rc_error *error);
+/* Moves the centre n_centres times to W and b, after n_epochs each.  An epoch visits the samples that are awake;
+ * n_visits: all of them.  gap: an estimate, from the last epoch, of the duality gap of the problem around its centre,
+ * summed over the samples as they were met. An interrupted run leaves a valid state. */
+rc_status rc_dual_run(rc_dual *dual, const rc_control *control, int64_t n_centres, int64_t n_epochs, double *gap,
+                      int64_t *n_visits, rc_error *error);
 /* Computes the weights anew from the slopes, in double, and what a certificate needs: V = sum_i w_i g_i x_i^T (C, D) or
  * NULL, residual = sum_i w_i g_i (C,), linear = sum_i w_i sum_{j != y_i} g_ij, and the largest inner sum of a sample,
  * with w scaled to a sum of 1.  X is standardised in it. */
@@ -236,7 +236,7 @@ rc_status rc_dual_refresh(rc_dual *dual, const rc_control *control, double *V, d
                           double *largest, rc_error *error);
 /* shares (C,) of the weights that each label has, and the sums sum_{i: y_i = c} w_i x_i (C, D); two labels if C = 1 */
 rc_status rc_dual_class_sums(rc_dual *dual, const rc_control *control, double *shares, double *sums, rc_error *error);
-/* W (C, D) of `real` and b (C,) as the slopes have them, or their average over the epochs of the last run */
+/* W (C, D) of `real` and b (C,) as the slopes have them, or the average of the last run's centres */
 void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
 void rc_dual_slopes(const rc_dual *dual, void *slopes); /* (n_rows, C) of `real` */
 /* Lets no sample sleep in the next epoch. */
