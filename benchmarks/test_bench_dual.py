@@ -1,4 +1,4 @@
-"""The hinges to a duality gap: Crammer-Singer beside liblinear at the same objective, and what each penalty takes."""
+"""The hinges to a duality gap: Crammer-Singer beside liblinear at the same objective, and each penalty."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_two_classes_of_crammer_and_singer(two):
     objective = Objective(
         X, (y == "virginica").astype(int), loss="crammer_singer", penalty=regcore.L2(0.5e-2)
     )
-    result = fit(objective, solver="sgd", tol=None, max_iter=20, random_state=np.random.RandomState(3))
+    result = fit(objective, tol=None, max_iter=20, random_state=np.random.RandomState(3))
     classifier = LinearClassifier("crammer_singer", alpha=1e-2, tol=None, max_iter=20, random_state=3).fit(
         X, y
     )

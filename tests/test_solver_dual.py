@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -39,8 +40,8 @@ def make_objective(X, y, loss, n_outputs=3, **arguments):
 class LinearProgram:
     """The optimum by linear programs: W, b, slacks, and variables for what the penalty adds.
 
-    W**2 and the groups' norms are not linear: they are bounded below by tangents, more of them in each round, so
-    that the optimum of the program is a lower bound of the minimum and approaches it.
+    W**2 and the groups' norms are not linear: they are bounded below by tangents, more of them in each round,
+    so that the optimum of the program is a lower bound of the minimum and approaches it.
     """
 
     def __init__(self, X, y, loss, n_outputs, penalty, sample_weight, fit_intercept):
@@ -53,7 +54,7 @@ class LinearProgram:
         # columns: W, b, slacks, |W|, W**2, norms
         starts = np.cumsum([0, n_W, n_outputs, n * per_sample, n_W, n_W, X.shape[1]])
         self.W, self.b, self.slack, self.size, self.square, self.norm = (
-            slice(a, e) for a, e in zip(starts[:-1], starts[1:], strict=True)
+            slice(a, e) for a, e in itertools.pairwise(starts)
         )
         self.n = starts[-1]
         w = np.ones(n) if sample_weight is None else sample_weight
@@ -479,4 +480,4 @@ def test_passes_are_counted(data):
     fit(make_objective(X, y, "hinge", penalty=L2(0.1)), tol=None, max_iter=5, callbacks=seen.append)
     passes = [state.n_passes for state in seen]
     assert passes[0] > 4  # epochs of all samples
-    assert all(b > a + 3 for a, b in zip(passes, passes[1:], strict=False))  # each certificate takes three
+    assert all(b > a + 3 for a, b in itertools.pairwise(passes))  # each certificate takes three

@@ -355,7 +355,7 @@ class Objective:
     def _dual_ascent(
         self, dtype: Any, standardization: tuple[Array | None, Array | None] | None, **settings: Any
     ) -> _core.DualAscent:
-        """The compiled loop of `regcore.solvers.dual`, at dual variables of zero, with features of its own."""
+        """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
         return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
 
     def _column_statistics(self) -> tuple[Array, Array]:

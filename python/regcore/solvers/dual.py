@@ -1,40 +1,44 @@
 """Dual coordinate ascent for the hinges, to a duality gap; the loop over the samples is compiled.
 
-The problem is  min over W, b of  sum_i w_i loss(y_i, W x_i + b) + R(W),  the weights w scaled to a sum of 1. A
-sample's dual variables u_ij >= 0, j != y_i, are the slopes of its loss in the margins 1 + s_j - s_y: at most 1
-each ("hinge"), or in their sum ("crammer_singer"). With the slopes g_i in the scores (g_ij = u_ij, and minus
-their sum at y_i) and V = sum_i w_i g_i x_i', every u gives a lower bound of the minimum,
+The problem is min over W, b of  sum_i w_i loss(y_i, W x_i + b) + R(W),  the weights w scaled to a sum of
+1. A sample's dual variables u_ij >= 0, j != y_i, are the slopes of its loss in the margins 1 + s_j - s_y:
+at most 1 each ("hinge"), or in their sum ("crammer_singer"). With the slopes g_i in the scores (g_ij =
+u_ij, and minus their sum at y_i) and V = sum_i w_i g_i x_i', every u gives a lower bound of the minimum,
 
     D(u) = sum_i w_i sum_j u_ij - R*(-V),        as long as  sum_i w_i g_i = 0  if the intercept is free,
 
-where R*(Z) = sum max(|Z| - l1, 0)**2 / (4 l2); without an L2 part it is 0 for |Z| <= l1 (or columns no longer
-than the group strength) and infinite elsewhere.
+where R*(Z) = sum max(|Z| - l1, 0)**2 / (4 l2); without an L2 part it is 0 for |Z| <= l1 (or columns no
+longer than the group strength) and infinite elsewhere.
 
 What is done. Each sample in turn takes the exact step in its own dual variables, of the problem with the
-proximal term ||W - W_c||**2 / (2 step) + ||b - b_c||**2 / (2 step_b) around a centre; after each epoch the
-centre moves to W and b. That is the proximal point method with inner problems solved by one epoch: it meets
-the constraints in the limit, gives exact zeros, and is much faster than the plain ascent where l2 is small.
-The step is such that a sample's own step is of the order of its slopes' range, and grows when what is left to
-gain inside the proximal problem is small beside the gap. Samples whose dual variables stay at their bounds are
-visited less often. With a free intercept dense features are centred (which does not change the problem), and
-without an L2 part the proximal term weighs features by their standard deviation.
+proximal term ||W - W_c||**2 / (2 step) + ||b - b_c||**2 / (2 step_b) around a centre; after each epoch
+the centre moves to W and b. That is the proximal point method with inner problems that are hardly solved:
+it meets the constraints in the limit, gives exact zeros, and is much faster than the plain ascent where
+l2 is small. The first step is such that a sample's own step is of the order of its slopes' range. It
+grows while little is left to gain inside the proximal problem, beside the gap; otherwise, if the gap
+hardly falls, the proximal problems get more epochs each. Samples whose dual variables stay where they are
+sleep for up to 31 epochs. With a free intercept dense features are centred (which does not change the
+problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
 
-The certificate. u is mended so that it meets the constraints exactly. With r = sum_i w_i g_i, its positive and
-negative parts r+ and r-, their sum S = sum r+ and the shares p_c of the labels, the samples of class y get
+The certificate. u is mended so that it meets the constraints exactly. With r = sum_i w_i g_i, its
+positive and negative parts r+ and r-, their sum S = sum r+ and the shares p_c of the labels, the samples
+of class y get
 
-    u' = (1 - t) (u + delta_y),        delta_yj = r+_y r-_j / (S p_y),
+    u' = keep * (u + delta_y),        delta_yj = r+_y r-_j / (S p_y),
 
-with the t that keeps u' within its bounds; then all of u' is scaled by the best factor in [0, 1]. The gap is
-the least objective of a weight vector seen so far (after an epoch, or averaged over several) minus the greatest
-D(u') seen so far.
+with the factor that keeps u' within its bounds; then u' is scaled by the best factor in [0, 1]. The gap
+is the least objective so far (of the weights after an epoch, or averaged over the epochs between two
+certificates) minus the greatest D(u') so far, and never less than the rounding of the objective.
 
 Without a penalty u' would have to meet V = 0, and no such bound can be given. There the `residual` is
 
     (objective - sum_i w_i sum_j u_ij - <V, W> - <r, b> + ||V|| ||W|| + ||r|| ||b||) / objective:
 
-within a distance of ||W|| from W and of ||b|| from b no objective is smaller by more than that share. (An optimum
-exists: the hinges are piecewise linear and bounded from below. Where the data is separable it is 0, and is
-found as such, with a gap of 0.)
+within a distance of ||W|| from W and of ||b|| from b no objective is smaller by more than that share. An
+optimum exists, since the hinges are piecewise linear and bounded from below; where the data is separable
+it is 0, and is found as such, with a gap of 0.
+
+Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten arrays of the shape of W.
 """
 
 from __future__ import annotations
@@ -93,9 +97,10 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     ----------
     Shalev-Shwartz and Zhang, "Accelerated proximal stochastic dual coordinate ascent for regularized loss
     minimization", Mathematical Programming 155 (2016). Rockafellar, "Augmented Lagrangians and applications
-    of the proximal point algorithm in convex programming", Mathematics of Operations Research 1 (1976). Keerthi,
-    Sundararajan, Chang, Hsieh and Lin, "A sequential dual method for large scale multi-class linear SVMs", KDD
-    2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    of the proximal point algorithm in convex programming", Mathematics of Operations Research 1 (1976).
+    Keerthi, Sundararajan, Chang, Hsieh and Lin, "A sequential dual method for large scale multi-class linear
+    SVMs", KDD 2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition",
+    ESANN 1999.
     """
     if isinstance(first_step, bool) or not isinstance(first_step, (int, float)):
         raise TypeError(f"first_step must be a real number; got {type(first_step).__name__}")
@@ -124,18 +129,18 @@ def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, O
             dual_gap=ascent.gap,
             residual=ascent.residual,
         )
-        if ascent.value == 0:
-            return Outcome(True, "every sample is beyond its margin: the objective is 0, its least value")
         if tol is not None:
+            if ascent.value == 0:
+                return Outcome(True, "every sample is beyond its margin: the objective is 0, its least value")
             if ascent.gap is not None and ascent.gap <= tol * abs(ascent.value):
                 return Outcome(True, f"the dual gap is at most tol={tol:g} of the objective")
             if ascent.gap is None and ascent.residual is not None and ascent.residual <= tol:
                 return Outcome(True, f"the residual is at most tol={tol:g}")
-        measure = ascent.gap if ascent.gap is not None else ascent.residual or 0.0
-        n_stalled = n_stalled + 1 if measure > 0.99 * best else 0
-        best = min(best, measure)
-        if n_stalled >= _STALLED_CHECKS and ascent.at_rounding():
-            return Outcome(False, ascent.stalled())
+            measure = ascent.gap if ascent.gap is not None else ascent.residual or 0.0
+            n_stalled = n_stalled + 1 if measure > 0.99 * best else 0
+            best = min(best, measure)
+            if n_stalled >= _STALLED_CHECKS and ascent.at_rounding():
+                return Outcome(False, ascent.stalled())
         ascent.adapt()
 
 
@@ -151,8 +156,10 @@ class _Ascent:
         self.dtype = problem.W.dtype
         self.W = problem.W
         self.b: Array = np.zeros(len(problem.W), self.dtype) if problem.b is None else problem.b
-        self.value, self.gap, self.residual = math.nan, None, None
-        self._least, self._greatest = math.inf, 0.0  # objective; bound, of which u = 0 gives one
+        self.value = math.nan
+        self.gap: float | None = None
+        self.residual: float | None = None
+        self._least, self._greatest = math.inf, 0.0  # objective; bound, of which u = 0 gives the first
         self.n_passes = 0.0
         self._inner_gap = self._left = math.inf
         self._n_epochs, self._per_centre = _LEAST_EPOCHS, 1
@@ -192,7 +199,7 @@ class _Ascent:
         if given is not None or np.any(origin):
             used = (origin if np.any(origin) else None, None if given is None else scale)
         square = (deviation / scale) ** 2
-        self.metric = None
+        self.metric: Array | None = None
         if self.l2 == 0:
             spread = np.sqrt(square)
             largest = spread.max()

@@ -49,8 +49,8 @@ def fit(
     objective : Objective
     solver : {"auto", "fista", "dual", "sgd"}, default="auto"
         "fista": accelerated proximal gradient, for smooth losses. "dual": dual coordinate ascent to a duality
-        gap, for the hinges. "sgd": mini-batch proximal stochastic gradient, for every loss. "auto": "fista" for
-        smooth losses, "dual" for the hinges; the result says which.
+        gap, for the hinges. "sgd": mini-batch proximal stochastic gradient, for every loss. "auto": "fista"
+        for smooth losses, "dual" for the hinges; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
