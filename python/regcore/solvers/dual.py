@@ -61,8 +61,8 @@ __all__ = ["dual"]
 _FIRST_STEP = 0.5  # of a typical sample in its dual variables, as a share of their range
 _LARGEST_STEP = 1e3  # in the units of the first; beyond, rounding undoes what the centre does
 _INTERCEPT_SHARE = 0.1  # of the step of a sample's features all together
-_SMALL_INNER_GAP = 0.3  # of the gap: the step may grow
-_GROWTH = 1.5
+_SMALL_INNER_GAP, _TINY_INNER_GAP = 0.3, 0.01  # of the gap: the step may grow
+_GROWTH, _GROWTH_AT_ONCE = 1.5, 10.0
 _SLOW = 0.9  # what is left of the gap from one certificate to the next
 _PASSES_PER_CHECK = 2.0
 _LEAST_EPOCHS, _MOST_EPOCHS = 4, 32
@@ -258,10 +258,12 @@ class _Ascent:
         if not self.proximal:
             return
         if self._inner_gap < _SMALL_INNER_GAP * left:
-            most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
+            growth = _GROWTH if self._inner_gap > _TINY_INNER_GAP * left else _GROWTH_AT_ONCE
             if self.l2 > 0:
-                most = min(most, (1 - 1e-6) / (2 * self.l2))
-            curvature = min(_GROWTH * self._curvature, most)
+                most = (1 - 1e-6) / (2 * self.l2)
+            else:
+                most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
+            curvature = min(growth * self._curvature, most)
             if curvature > self._curvature:
                 self._curvature = curvature
                 W = next(array for array in self._pool if array is not self.W)
@@ -364,8 +366,11 @@ class _Ascent:
 
     def at_rounding(self) -> bool:
         """Whether the gap is so small that rounding may be what keeps it from falling."""
-        relative = self.gap / self.value if self.gap is not None and self.value else self.residual or 0.0
-        return relative < (1e-4 if self.dtype == np.float32 else 1e-9)
+        narrow = self.dtype == np.float32
+        if self.gap is None:
+            return (self.residual or 0.0) < (1e-3 if narrow else 1e-8)
+        # the margins are about 1, however small the objective is
+        return self.gap < (1e-5 if narrow else 1e-12) * max(1.0, self.value)
 
     def stalled(self) -> str:
         """Say that rounding has ended the fit, and what to change."""
