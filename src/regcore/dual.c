@@ -32,6 +32,8 @@ enum {
     WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
     LOAD_BYTES = 4096,       /* dense rows packed at once: few, so that they do not displace the weights */
     MOST_LOADED = 16,
+    SPARSE_ROWS = 64, /* a call */
+    TILE = 16,
     PREFETCHED = 2, /* loads ahead */
     SAMPLES_PER_POLL = 1 << 16
 };
@@ -298,11 +300,27 @@ static rc_status sum_samples(rc_dual *s, const rc_control *control, int by_class
     return RC_OK;
 }
 
+/* out (n_rows, D) = total */
 static void copy_total(const rc_dual *s, int64_t n_rows, double *out)
 {
-    for (int64_t c = 0; c < n_rows; c++)
-        for (int64_t d = 0; d < s->D; d++)
-            out[c * s->D + d] = s->total[s->sparse ? d * n_rows + c : c * s->work.ldw + d];
+    for (int64_t first = 0; first < s->D; first += TILE)
+        for (int64_t c = 0; c < n_rows; c++)
+            for (int64_t d = first; d < s->D && d < first + TILE; d++)
+                out[c * s->D + d] = s->total[s->sparse ? d * n_rows + c : c * s->work.ldw + d];
+}
+
+/* n numbers of A from `at` on: centre - total */
+static void set_row(const rc_dual *s, int64_t at, const double *total, int64_t n)
+{
+    if (s->options.real == RC_FLOAT32) {
+        float *A = (float *)s->work.A + at;
+        const float *centre = s->centre ? (const float *)s->centre + at : NULL;
+        for (int64_t i = 0; i < n; i++) A[i] = (float)((centre ? centre[i] : 0) - total[i]);
+    } else {
+        double *A = (double *)s->work.A + at;
+        const double *centre = s->centre ? (const double *)s->centre + at : NULL;
+        for (int64_t i = 0; i < n; i++) A[i] = (centre ? centre[i] : 0) - total[i];
+    }
 }
 
 rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, double *residual, double *linear_out,
@@ -324,12 +342,8 @@ rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, doub
         linear += s->work.weight[i] * sum;
         largest = sum > largest ? sum : largest;
     }
-    for (int64_t c = 0; c < s->C; c++)
-        for (int64_t d = 0; d < s->D; d++) {
-            const int64_t at = place(s, c, d);
-            const double centre = s->centre ? number(s->centre, at, real) : 0;
-            put(s->work.A, at, real, centre - s->total[s->sparse ? d * s->C + c : at]);
-        }
+    const int64_t n_rows = s->sparse ? s->D : s->C, n = s->sparse ? s->C : s->D, ld = s->work.ldw;
+    for (int64_t r = 0; r < n_rows; r++) set_row(s, r * ld, s->total + r * (s->sparse ? s->C : ld), n);
     for (int64_t c = 0; c < s->C; c++) s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
     apply_prox(s);
     if (V) copy_total(s, s->C, V);
@@ -358,8 +372,8 @@ void rc_dual_set_centre(rc_dual *s, const void *W, const double *b, double step,
 {
     const rc_dtype real = s->options.real;
     const double inverse = step > 0 && s->centre ? 1 / step : 0;
-    for (int64_t c = 0; c < s->C && s->centre; c++)
-        for (int64_t d = 0; d < s->D; d++) {
+    for (int64_t d = 0; d < s->D && s->centre; d++)
+        for (int64_t c = 0; c < s->C; c++) {
             const int64_t at = place(s, c, d);
             const double before = number(s->centre, at, real);
             put(s->centre, at, real, inverse > 0 ? inverse / metric_of(s, d) * number(W, c * s->D + d, real) : 0);
@@ -380,10 +394,11 @@ void rc_dual_parameters(const rc_dual *s, int averaged, void *W, double *b)
     const rc_dtype real = s->options.real;
     if (averaged && s->n_summed) {
         const double share = 1 / (double)s->n_summed;
-        for (int64_t c = 0; c < s->C; c++) {
-            for (int64_t d = 0; d < s->D; d++) put(W, c * s->D + d, real, share * number(s->sum, place(s, c, d), real));
-            b[c] = share * s->sum_b[c];
-        }
+        for (int64_t first = 0; first < s->D; first += TILE)
+            for (int64_t c = 0; c < s->C; c++)
+                for (int64_t d = first; d < s->D && d < first + TILE; d++)
+                    put(W, c * s->D + d, real, share * number(s->sum, place(s, c, d), real));
+        for (int64_t c = 0; c < s->C; c++) b[c] = share * s->sum_b[c];
         return;
     }
     const void *from = s->work.W ? s->work.W : s->work.A;
@@ -446,7 +461,7 @@ static size_t layout(rc_dual *s, char *memory)
     w->wait = carve(memory, &used, s->N, 1);
     w->patience = carve(memory, &used, s->N, 1);
     s->active = carve(memory, &used, s->N, sizeof *s->active);
-    s->order = carve(memory, &used, s->N + MOST_LOADED, sizeof *s->order);
+    s->order = carve(memory, &used, s->N + SPARSE_ROWS, sizeof *s->order);
     w->b = carve(memory, &used, C, sizeof(double));
     w->residual = carve(memory, &used, C, sizeof(double));
     s->centre_b = carve(memory, &used, C, sizeof(double));
@@ -594,7 +609,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     w->C = s->C;
     if (s->sparse) {
         w->ldw = s->k->csr_row_length(s->C);
-        s->load = MOST_LOADED;
+        s->load = SPARSE_ROWS;
         s->run = 1;
     } else {
         w->n_vectors = (s->D + lanes - 1) / lanes;

@@ -279,7 +279,7 @@ class _Ascent:
         self.n_passes += 1
         self.residual = None
         given = self.W  # whoever has it may still look at it
-        for averaged in (False, True):
+        for averaged in (True, False):
             W = next(array for array in self._pool if array is not given and array is not self.W)
             b = np.empty(len(W))
             self._loop.parameters(W, b, averaged)
@@ -290,6 +290,7 @@ class _Ascent:
                     self.residual, self.value, self.W, self.b = residual, value, W, b
             elif value < self._least:
                 self._least, self.value, self.W, self.b = value, value, W, b
+                break  # mostly the average is the better one
         if self.unpenalised:
             self._try_separable()
         else:
