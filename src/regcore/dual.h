@@ -26,7 +26,7 @@
 #include "sparse.h"
 #include "stochastic.h"
 
-enum { NEWTON_STEPS = 100, MOST_PATIENCE = 31, GROUP_FEATURES = 64 };
+enum { NEWTON_STEPS = 100, MOST_PATIENCE = 31 };
 
 /* of a sum of dual variables, which are at most 1 */
 #define ROOT_TOLERANCE (RC_REAL_BITS == 32 ? 1e-9 : 1e-14)
@@ -225,20 +225,21 @@ RC_INLINE void add_row(real change, const real *RC_RESTRICT x, int64_t n_vectors
 }
 
 /* W = A max(0, 1 - group / ||A[:, d]||) for all features */
-static void group_rows(const real *A, int64_t C, int64_t ld, double group, real *W)
+static void group_rows(const real *A, int64_t C, int64_t ld, int64_t n_vectors, real group, real *W)
 {
-    for (int64_t first = 0; first < ld; first += GROUP_FEATURES) {
-        const int64_t n = ld - first < GROUP_FEATURES ? ld - first : GROUP_FEATURES;
-        real factor[GROUP_FEATURES];
-        for (int64_t i = 0; i < n; i++) factor[i] = 0;
-        for (int64_t c = 0; c < C; c++)
-            for (int64_t i = 0; i < n; i++) factor[i] += A[c * ld + first + i] * A[c * ld + first + i];
-        for (int64_t i = 0; i < n; i++) {
+    for (int64_t v = 0; v < n_vectors; v++) {
+        const real *a = A + v * LANES;
+        real factor[LANES];
+        vreal square = v_set(0);
+        for (int64_t c = 0; c < C; c++) square += v_load(a + c * ld) * v_load(a + c * ld);
+        v_store(factor, square);
+        RC_UNROLL for (int i = 0; i < LANES; i++)
+        {
             const real norm = RC_REAL_BITS == 32 ? (real)sqrtf((float)factor[i]) : (real)sqrt((double)factor[i]);
-            factor[i] = norm > (real)group ? 1 - (real)group / norm : 0;
+            factor[i] = norm > group ? 1 - group / norm : 0;
         }
-        for (int64_t c = 0; c < C; c++)
-            for (int64_t i = 0; i < n; i++) W[c * ld + first + i] = factor[i] * A[c * ld + first + i];
+        const vreal f = v_load(factor);
+        for (int64_t c = 0; c < C; c++) v_store(W + c * ld + v * LANES, f * v_load(a + c * ld));
     }
 }
 
@@ -270,7 +271,7 @@ static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const voi
             if (s[c] != 0)
                 add_row((real)(-w->weight[i] * s[c]), xr, n_vectors, (real)w->l1, A + c * ld,
                         w->l1 > 0 ? W + c * ld : NULL);
-        if (w->group > 0) group_rows(A, C, ld, w->group, W);
+        if (w->group > 0) group_rows(A, C, ld, n_vectors, (real)w->group, W);
     }
 }
 
