@@ -18,10 +18,10 @@ pytestmark = pytest.mark.operation("fit")
 ALPHA = 1e-4
 SHAPE = Shape(20_000, 784, 10)
 PENALTIES = {
-    "l2": regcore.L2(ALPHA / 2),
-    "elasticnet": regcore.ElasticNet.from_l1_ratio(ALPHA, 0.5),
-    "l1": regcore.L1(10 * ALPHA),
-    "group_l1": regcore.GroupL1(20 * ALPHA),
+    "l2": regcore.L2(5e-3),
+    "elasticnet": regcore.ElasticNet.from_l1_ratio(1e-2, 0.5),
+    "l1": regcore.L1(1e-2),
+    "group_l1": regcore.GroupL1(2e-2),
 }
 
 

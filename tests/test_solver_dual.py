@@ -198,6 +198,70 @@ def test_numbers_of_classes(rng, loss, n_classes, matrix):
 
 
 # --------------------------------------------------------------------------------------------------
+# the compiled loop
+# --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("matrix", ["dense", "csr"])
+@pytest.mark.parametrize(("loss", "n_outputs"), FORMS)
+def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
+    """Slopes within their bounds, and the sums over them that the core returns."""
+    X, y, sample_weight = data
+    X = X.astype(dtype)
+    objective = make_objective(
+        X if matrix == "dense" else sparse.csr_matrix(X),
+        y,
+        loss,
+        n_outputs,
+        penalty=L1(0.03),
+        sample_weight=sample_weight,
+    )
+    loop = objective._dual_ascent(dtype, None, proximal=True, metric=np.array([1.0, 0.5, 2.0]), seed=0)
+    loop.set_centre(np.zeros((n_outputs, 3), dtype), np.zeros(n_outputs), 3.0, 2.0)
+    _, n_visits = loop.run(2, 3)
+    assert 18 < n_visits <= 6 * 18  # three have no weight
+    V, r, slopes = np.empty((n_outputs, 3)), np.empty(n_outputs), np.empty((21, n_outputs), dtype)
+    linear, largest = loop.refresh(V, r)
+    loop.slopes(slopes)
+    w = sample_weight / sample_weight.sum()
+    labels = np.minimum(y, 1) if n_outputs == 1 else y
+    u = slopes.astype(float)
+    if n_outputs == 1:
+        u *= np.where(labels == 1, -1, 1)[:, None]
+    else:
+        np.testing.assert_allclose(u.sum(axis=1), 0, atol=1e-6)
+        u[np.arange(21), y] = 0
+    bounded = u.sum(axis=1) if loss == "crammer_singer" else u
+    assert (u >= 0).all()
+    assert bounded.max() <= 1 + 1e-6
+    assert u.sum() > 1
+    np.testing.assert_allclose(V, (w[:, None] * slopes).T @ X, atol=1e-7)
+    np.testing.assert_allclose(r, w @ slopes.astype(float), atol=1e-7)
+    assert linear == pytest.approx(w @ u.sum(axis=1), rel=1e-6)
+    assert largest == pytest.approx(u.sum(axis=1).max(), rel=1e-6)
+
+    shares, sums = np.empty(max(2, n_outputs)), np.empty((max(2, n_outputs), 3))
+    loop.class_sums(shares, sums)
+    one_hot = labels[:, None] == np.arange(len(shares))
+    np.testing.assert_allclose(shares, w @ one_hot)
+    np.testing.assert_allclose(sums, (w[:, None] * one_hot).T @ X, atol=1e-7)
+
+
+def test_arguments_of_the_loop(data):
+    objective = make_objective(*data[:2], "hinge", penalty=L1(0.1))
+    with pytest.raises(TypeError, match="dtype must be float32 or float64; got int64"):
+        objective._dual_ascent(np.int64, None, proximal=True, seed=0)
+    with pytest.raises(ValueError, match="penalty must have an L2 part where no proximal step is taken"):
+        objective._dual_ascent(np.float64, None, proximal=False, seed=0)
+    loop = objective._dual_ascent(np.float64, None, proximal=True, seed=0)
+    with pytest.raises(ValueError, match="W must be C-contiguous and writeable, 9 numbers of float64"):
+        loop.set_centre(np.zeros((3, 3), np.float32), np.zeros(3), 1.0, 1.0)
+    with pytest.raises(ValueError, match="b must be C-contiguous and writeable, 3 numbers of float64"):
+        loop.parameters(np.zeros((3, 3)), np.zeros(2), False)
+    with pytest.raises(ValueError, match="loss must be hinge or crammer_singer"):
+        make_objective(*data[:2], "cross_entropy")._dual_ascent(np.float64, None, proximal=True, seed=0)
+
+
+# --------------------------------------------------------------------------------------------------
 # the same problem in other clothes
 # --------------------------------------------------------------------------------------------------
 def optimum(X, y, sample_weight=None, loss="hinge", penalty=PENALTIES["elastic_net"], tol=1e-7, **arguments):

@@ -149,7 +149,6 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_dual_class_sums(rc_dual *, const rc_control *, double *, double *, rc_error *)
     void rc_dual_parameters(const rc_dual *, int, void *, double *)
     void rc_dual_slopes(const rc_dual *, void *)
-    void rc_dual_wake(rc_dual *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
@@ -685,11 +684,6 @@ cdef class DualAscent:
         cdef void *slopes = self._reals(out, "out", self.problem.n_samples * self.problem.n_classes)
         with self.lock, nogil:
             rc_dual_slopes(self.dual, slopes)
-
-    def wake(self):
-        """Let no sample sleep in the next epoch."""
-        with self.lock, nogil:
-            rc_dual_wake(self.dual)
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

@@ -427,12 +427,6 @@ void rc_dual_slopes(const rc_dual *s, void *slopes)
     memcpy(slopes, s->work.dual, (size_t)(s->N * s->C) * s->k->real_size);
 }
 
-void rc_dual_wake(rc_dual *s)
-{
-    memset(s->work.wait, 0, (size_t)s->N);
-    memset(s->work.patience, 0, (size_t)s->N);
-}
-
 /* ---------------------------------------------------------------- beginning and end */
 
 static void *carve(char *memory, size_t *used, int64_t n, size_t size)

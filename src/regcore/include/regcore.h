@@ -239,8 +239,6 @@ rc_status rc_dual_class_sums(rc_dual *dual, const rc_control *control, double *s
 /* W (C, D) of `real` and b (C,) as the slopes have them, or the average of the last run's centres */
 void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
 void rc_dual_slopes(const rc_dual *dual, void *slopes); /* (n_rows, C) of `real` */
-/* Lets no sample sleep in the next epoch. */
-void rc_dual_wake(rc_dual *dual);
 
 /* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second.
  */
