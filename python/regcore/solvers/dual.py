@@ -20,17 +20,12 @@ hardly falls, the proximal problems get more epochs each. Samples whose dual var
 sleep for up to 31 epochs. With a free intercept dense features are centred (which does not change the
 problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
 
-The certificate. u is mended so that it meets the constraints exactly. With r = sum_i w_i g_i, its
-positive and negative parts r+ and r-, their sum S = sum r+ and the shares p_c of the labels, the samples
-of class y get
+The certificate. u is moved to where the intercept's constraint holds exactly and R* is finite, as
+`regcore.certificate` describes; V is at hand, so that this costs no pass. The gap is the least objective so
+far (of the weights after an epoch, or averaged over the epochs between two certificates) minus the greatest
+bound so far, and never less than the rounding of the objective.
 
-    u' = keep * (u + delta_y),        delta_yj = r+_y r-_j / (S p_y),
-
-with the factor that keeps u' within its bounds; then u' is scaled by the best factor in [0, 1]. The gap
-is the least objective so far (of the weights after an epoch, or averaged over the epochs between two
-certificates) minus the greatest D(u') so far, and never less than the rounding of the objective.
-
-Without a penalty u' would have to meet V = 0, and no such bound can be given. There the `residual` is
+Without a penalty u would have to meet V = 0, and no such bound can be given. There the `residual` is
 
     (objective - sum_i w_i sum_j u_ij - <V, W> - <r, b> + ||V|| ||W|| + ||r|| ||b||) / objective:
 
@@ -45,10 +40,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from regcore.certificate import best_bound, feasible_scale, intercept_shift, penalty_conjugate
 from regcore.losses import Loss
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
@@ -307,37 +303,20 @@ class _Ascent:
     # ------------------------------------------------------------------ certificates
 
     def _bound(self, linear: float, largest: float) -> float:
-        """D(u') of the module's description, from V, r and the linear part of u."""
-        V, most = self._V, 1.0
-        if self.objective.loss is Loss.CRAMMER_SINGER or self.objective.n_outputs == 1:
-            most = max(1.0, largest)  # u is rounded
+        """The best D(u') that is known from V, r and the linear part of u."""
+        V = self._V[None]
+        if self.objective.loss is Loss.CRAMMER_SINGER and largest > 1:  # u is rounded
+            V, linear = V / largest, linear / largest
         if self.free:
-            pull, share = self._mending()  # delta_yj = pull_y share_j
-            room = (
-                float(pull.max())
-                if self.objective.loss is Loss.CRAMMER_SINGER
-                else float(pull.max() * share.max())
-            )
-            keep = 1 / (most + room)
-            # sum_y delta_y (sum of the samples of y)', and what that takes from row y
-            mended = np.outer(share, np.einsum("y,yd->d", pull, self._class_sums))
-            mended -= pull[:, None] * self._class_sums
-            V = keep * (V + (mended if len(V) > 1 else mended[1:]))
-            linear = keep * (linear + float(pull @ self._shares))
-        elif most > 1:
-            V, linear = V / most, linear / most
-        return _scaled_bound(V, linear, self.l1, self.l2, self.group)
-
-    def _mending(self) -> tuple[Array, Array]:
-        """(r+_y / p_y, r-_j / S) for the labels."""
-        r = self._r if len(self._r) > 1 else np.array([-self._r[0], self._r[0]])
-        up, down = np.maximum(r, 0), np.maximum(-r, 0)
-        if not (up.any() and down.any()):
-            return np.zeros(len(r)), np.zeros(len(r))
-        present = self._shares > 0
-        pull = np.zeros(len(r))
-        pull[present] = up[present] / self._shares[present]
-        return pull, down / down.sum()
+            bound: Literal["sum", "each"] = "sum" if self.objective.loss is Loss.CRAMMER_SINGER else "each"
+            shift = intercept_shift(self._r[None], self._shares[None], bound)
+            V = shift.applied_to(V, self._class_sums[None])
+            given = float((self._shares * shift.lose[0]).sum() * shift.gain[0].sum())
+            linear = float(shift.shrink[0]) * linear + given
+        scale = feasible_scale(V, self.l1, self.l2, self.group)
+        V = V * scale[:, None, None]
+        conjugate = penalty_conjugate(V, self.l1, self.l2, self.group)
+        return float(best_bound(scale * linear, conjugate)[0])
 
     def _residual(self, linear: float, value: float, W: Array, b: Array) -> float:
         """The residual of the module's description, at W and b."""
@@ -387,29 +366,3 @@ def _triple(penalty: Penalty | None) -> tuple[float, float, float]:
 def _norm(array: Array) -> float:
     # not through a BLAS, whose threads go on spinning
     return math.sqrt(float(np.einsum("i,i->", array.ravel(), array.ravel())))
-
-
-def _scaled_bound(V: Array, linear: float, l1: float, l2: float, group: float) -> float:
-    """Return max over s in [0, 1] of s linear - R*(-s V)."""
-    threshold = group or l1
-    if threshold == 0:
-        square = _norm(V) ** 2
-        s = min(1.0, 2 * l2 * linear / square) if square > 0 else 1.0
-        return s * linear - s * s * square / (4 * l2)
-    size = np.sqrt(np.einsum("cd,cd->d", V, V)) if group > 0 else np.abs(V).ravel()
-    if l2 == 0:
-        largest = float(size.max(initial=0.0))
-        return linear * (1.0 if largest <= threshold else threshold / largest)
-    size = size[size > threshold]
-    s = 1.0
-    for _ in range(50):  # Newton's method: the slope in s is concave, and the root is left of s = 1
-        over = np.maximum(s * size - threshold, 0.0)
-        slope = linear - float((over * size).sum()) / (2 * l2)
-        steepness = float((size[over > 0] ** 2).sum()) / (2 * l2)
-        if steepness == 0 or (slope >= 0 and s == 1.0):
-            break
-        last, s = s, min(1.0, max(0.0, s + slope / steepness))
-        if abs(s - last) <= 1e-15:
-            break
-    over = np.maximum(s * size - threshold, 0.0)
-    return s * linear - float((over**2).sum()) / (4 * l2)
