@@ -219,9 +219,10 @@ def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
     loop.set_centre(np.zeros((n_outputs, 3), dtype), np.zeros(n_outputs), 3.0, 2.0)
     _, n_visits = loop.run(2, 3)
     assert 18 < n_visits <= 6 * 18  # three have no weight
-    V, r, slopes = np.empty((n_outputs, 3)), np.empty(n_outputs), np.empty((21, n_outputs), dtype)
+    V, r = np.empty((n_outputs, 3)), np.empty(n_outputs)
     linear, largest = loop.refresh(V, r)
-    loop.slopes(slopes)
+    slopes = loop.state()["slopes"]
+    assert slopes.dtype == dtype
     w = sample_weight / sample_weight.sum()
     labels = np.minimum(y, 1) if n_outputs == 1 else y
     u = slopes.astype(float)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
@@ -177,7 +177,18 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_dual_refresh(rc_dual *, const rc_control *, double *, double *, double *, double *, rc_error *)
     rc_status rc_dual_class_sums(rc_dual *, const rc_control *, double *, double *, rc_error *)
     void rc_dual_parameters(const rc_dual *, int, void *, double *)
-    void rc_dual_slopes(const rc_dual *, void *)
+    ctypedef struct rc_dual_state:
+        void *slopes
+        void *centre
+        double *centre_b
+        uint8_t *wait
+        uint8_t *patience
+        double curvature
+        double inverse_step
+        double intercept
+        int64_t epoch
+    void rc_dual_get_state(const rc_dual *, rc_dual_state *)
+    void rc_dual_set_state(rc_dual *, const rc_dual_state *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
@@ -841,11 +852,39 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_parameters(self.dual, averaged, w, intercept)
 
-    def slopes(self, cnp.ndarray out):
-        """Write the slopes (n_samples, n_outputs), in the dtype."""
-        cdef void *slopes = self._reals(out, "out", self.problem.n_samples * self.problem.n_classes)
-        with self.lock, nogil:
-            rc_dual_slopes(self.dual, slopes)
+    def state(self):
+        """What a certificate hands on to the epochs that follow, as a dict of new arrays and numbers."""
+        cdef rc_dual_state state
+        cdef dict found = self._arrays(&state)
+        with self.lock:
+            rc_dual_get_state(self.dual, &state)
+        return found | {"curvature": state.curvature, "inverse_step": state.inverse_step,
+                        "intercept_step": state.intercept, "epoch": state.epoch}
+
+    def set_state(self, given):
+        """Go on from such a state, after a `refresh`."""
+        cdef rc_dual_state state
+        cdef dict arrays = self._arrays(&state)
+        for name, array in arrays.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                                 f"got {given[name].shape} and {given[name].dtype}")
+            array[...] = given[name]
+        state.curvature, state.inverse_step = given["curvature"], given["inverse_step"]
+        state.intercept, state.epoch = given["intercept_step"], given["epoch"]
+        with self.lock:
+            rc_dual_set_state(self.dual, &state)
+
+    cdef dict _arrays(self, rc_dual_state *state):
+        """New arrays for a state, and the state pointing to them."""
+        cdef int64_t n = self.problem.n_samples, c = self.problem.n_classes
+        cdef cnp.ndarray slopes = np.zeros((n, c), self.dtype)
+        cdef cnp.ndarray centre = np.zeros((c, self.problem.n_features), self.dtype), centre_b = np.zeros(c)
+        cdef cnp.ndarray wait = np.zeros(n, np.uint8), patience = np.zeros(n, np.uint8)
+        state.slopes, state.centre = cnp.PyArray_DATA(slopes), cnp.PyArray_DATA(centre)
+        state.centre_b = <double *>cnp.PyArray_DATA(centre_b)
+        state.wait, state.patience = <uint8_t *>cnp.PyArray_DATA(wait), <uint8_t *>cnp.PyArray_DATA(patience)
+        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "wait": wait, "patience": patience}
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

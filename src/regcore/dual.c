@@ -422,9 +422,36 @@ void rc_dual_parameters(const rc_dual *s, int averaged, void *W, double *b)
     memcpy(b, s->work.b, (size_t)s->C * sizeof(double));
 }
 
-void rc_dual_slopes(const rc_dual *s, void *slopes)
+void rc_dual_get_state(const rc_dual *s, rc_dual_state *state)
 {
-    memcpy(slopes, s->work.dual, (size_t)(s->N * s->C) * s->k->real_size);
+    const rc_dtype real = s->options.real;
+    memcpy(state->slopes, s->work.dual, (size_t)(s->N * s->C) * s->k->real_size);
+    for (int64_t d = 0; d < s->D; d++)
+        for (int64_t c = 0; c < s->C; c++)
+            put(state->centre, c * s->D + d, real, s->centre ? number(s->centre, place(s, c, d), real) : 0);
+    memcpy(state->centre_b, s->centre_b, (size_t)s->C * sizeof(double));
+    memcpy(state->wait, s->work.wait, (size_t)s->N);
+    memcpy(state->patience, s->work.patience, (size_t)s->N);
+    state->curvature = s->work.curvature;
+    state->inverse_step = s->inverse_step;
+    state->intercept = s->work.intercept;
+    state->epoch = s->epoch;
+}
+
+void rc_dual_set_state(rc_dual *s, const rc_dual_state *state)
+{
+    const rc_dtype real = s->options.real;
+    memcpy(s->work.dual, state->slopes, (size_t)(s->N * s->C) * s->k->real_size);
+    for (int64_t d = 0; d < s->D && s->centre; d++)
+        for (int64_t c = 0; c < s->C; c++)
+            put(s->centre, place(s, c, d), real, number(state->centre, c * s->D + d, real));
+    memcpy(s->centre_b, state->centre_b, (size_t)s->C * sizeof(double));
+    memcpy(s->work.wait, state->wait, (size_t)s->N);
+    memcpy(s->work.patience, state->patience, (size_t)s->N);
+    s->work.curvature = state->curvature;
+    s->inverse_step = state->inverse_step;
+    s->work.intercept = state->intercept;
+    s->epoch = state->epoch;
 }
 
 /* ---------------------------------------------------------------- beginning and end */

@@ -39,7 +39,7 @@ Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten array
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -66,6 +66,20 @@ _LEAST_CENTRES, _MOST_PER_CENTRE = 2, 64
 _ABSENT = -1e6  # intercept of a class without samples
 _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
 _STALLED_CHECKS = 50
+# of a state
+_NUMBERS = (
+    "value",
+    "n_passes",
+    "_curvature",
+    "_n_epochs",
+    "_per_centre",
+    "_inner_gap",
+    "_left",
+    "_least",
+    "_greatest",
+    "_n_stalled",
+    "_best",
+)
 
 
 def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generator[Step, None, Outcome]:
@@ -112,19 +126,22 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
 
 def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, Outcome]:
     tol = problem.tol
-    best, n_stalled = math.inf, 0
+    resumed = problem.resume is not None
     while True:
-        ascent.run()
-        ascent.certify()
-        # the arrays of a Step that has been yielded are not written again
-        yield Step(
-            ascent.W,
-            ascent.b if problem.b is not None else None,
-            ascent.value,
-            ascent.n_passes,
-            dual_gap=ascent.gap,
-            residual=ascent.residual,
-        )
+        if not resumed:
+            ascent.run()
+            ascent.certify()
+            # the arrays of a Step that has been yielded are not written again
+            yield Step(
+                ascent.W,
+                ascent.b if problem.b is not None else None,
+                ascent.value,
+                ascent.n_passes,
+                dual_gap=ascent.gap,
+                residual=ascent.residual,
+                state=ascent.state,
+            )
+        resumed = False
         if tol is not None:
             if ascent.value == 0:
                 return Outcome(True, "every sample is beyond its margin: the objective is 0, its least value")
@@ -132,11 +149,8 @@ def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, O
                 return Outcome(True, f"the dual gap is at most tol={tol:g} of the objective")
             if ascent.gap is None and ascent.residual is not None and ascent.residual <= tol:
                 return Outcome(True, f"the residual is at most tol={tol:g}")
-            measure = ascent.gap if ascent.gap is not None else ascent.residual or 0.0
-            n_stalled = n_stalled + 1 if measure > 0.99 * best else 0
-            best = min(best, measure)
-            if n_stalled >= _STALLED_CHECKS and ascent.at_rounding():
-                return Outcome(False, ascent.stalled())
+        if ascent.is_stalled() and tol is not None:
+            return Outcome(False, ascent.stalled())
         ascent.adapt()
 
 
@@ -175,6 +189,9 @@ class _Ascent:
             if shape[0] > 1:
                 b[self._shares == 0] = _ABSENT  # nothing ever pulls it back
         self._set_centre(start, b)
+        self._n_stalled, self._best = 0, math.inf
+        if problem.resume is not None:
+            self._resume(problem.resume)
 
     # ------------------------------------------------------------------ set-up
 
@@ -344,8 +361,13 @@ class _Ascent:
 
     # ------------------------------------------------------------------ the end
 
-    def at_rounding(self) -> bool:
-        """Whether the gap is so small that rounding may be what keeps it from falling."""
+    def is_stalled(self) -> bool:
+        """Whether the gap has not fallen for long, and is so small that rounding may be the reason."""
+        measure = self.gap if self.gap is not None else self.residual or 0.0
+        self._n_stalled = self._n_stalled + 1 if measure > 0.99 * self._best else 0
+        self._best = min(self._best, measure)
+        if self._n_stalled < _STALLED_CHECKS:
+            return False
         narrow = self.dtype == np.float32
         if self.gap is None:
             return (self.residual or 0.0) < (1e-3 if narrow else 1e-8)
@@ -357,6 +379,27 @@ class _Ascent:
         if self.dtype == np.float32:
             return "float32 gives nothing more; use dtype=float64 or raise tol"
         return "rounding gives nothing more; raise tol"
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state(self) -> dict[str, Any]:
+        """What the next iteration needs besides W and b."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        gaps = {name: math.nan if number is None else number for name, number in self._certified()}
+        found: dict[str, Any] = self._loop.state()
+        return found | numbers | gaps
+
+    def _certified(self) -> tuple[tuple[str, float | None], ...]:
+        return ("gap", self.gap), ("residual", self.residual)
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
+        self._loop.set_state(state)
+        self._loop.refresh(self._V, self._r)  # as the certificate did
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
+        self.gap, self.residual = (
+            None if math.isnan(state[name]) else float(state[name]) for name, _ in self._certified()
+        )
 
 
 def _triple(penalty: Penalty | None) -> tuple[float, float, float]:

@@ -296,7 +296,18 @@ rc_status rc_dual_refresh(rc_dual *dual, const rc_control *control, double *V, d
 rc_status rc_dual_class_sums(rc_dual *dual, const rc_control *control, double *shares, double *sums, rc_error *error);
 /* W (C, D) of `real` and b (C,) as the slopes have them, or the average of the last run's centres */
 void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
-void rc_dual_slopes(const rc_dual *dual, void *slopes); /* (n_rows, C) of `real` */
+/* What a certificate hands on to the epochs that follow; arrays of the caller's. */
+typedef struct {
+    void *slopes;             /* (n_rows, C) of `real` */
+    void *centre;             /* (C, D) of `real`: centre / step; zeros without a centre */
+    double *centre_b;         /* (C,) */
+    uint8_t *wait, *patience; /* (n_rows,) */
+    double curvature, inverse_step, intercept;
+    int64_t epoch;
+} rc_dual_state;
+void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
+/* Goes on from such a state, after an rc_dual_refresh. */
+void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
 
 /* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second.
  */
