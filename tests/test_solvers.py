@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from problems import relative_error
+from problems import loss_of, relative_error
 from scipy import optimize, sparse
 
 import regcore
@@ -32,11 +32,6 @@ def overlapping(rng, n_outputs=3, n_samples=120, n_features=6):
     y = rng.integers(0, n_classes, n_samples)
     X = rng.standard_normal((n_samples, n_features)) + 0.7 * rng.standard_normal((n_classes, n_features))[y]
     return X, y
-
-
-def loss_of(solver):
-    """Return a loss that the solver handles."""
-    return "hinge" if solver == "dual" else "cross_entropy"
 
 
 def make_objective(X, y, n_outputs=3, **arguments):
