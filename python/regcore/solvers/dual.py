@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -112,7 +113,7 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     SVMs", KDD 2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition",
     ESANN 1999.
     """
-    if isinstance(first_step, bool) or not isinstance(first_step, (int, float)):
+    if isinstance(first_step, bool) or not isinstance(first_step, Real):
         raise TypeError(f"first_step must be a real number; got {type(first_step).__name__}")
     if not (math.isfinite(first_step) and first_step > 0):
         raise ValueError(f"first_step must be finite and > 0; got {first_step!r}")
