@@ -113,16 +113,13 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     SVMs", KDD 2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition",
     ESANN 1999.
     """
-    if isinstance(first_step, bool) or not isinstance(first_step, Real):
-        raise TypeError(f"first_step must be a real number; got {type(first_step).__name__}")
-    if not (math.isfinite(first_step) and first_step > 0):
-        raise ValueError(f"first_step must be finite and > 0; got {first_step!r}")
+    first_step = _positive("first_step", first_step)
     objective = problem.objective
     if not hasattr(objective, "_dual_ascent"):
         raise TypeError("solver='dual' needs the samples themselves: an Objective over data in memory")
     if objective.loss not in (Loss.HINGE, Loss.CRAMMER_SINGER):
         raise ValueError(f"solver='dual' is for the hinges; got loss={objective.loss.label!r}")
-    return _ascend(problem, _Ascent(problem, float(first_step)))
+    return _ascend(problem, _Ascent(problem, first_step))
 
 
 def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, Outcome]:
@@ -410,3 +407,12 @@ def _triple(penalty: Penalty | None) -> tuple[float, float, float]:
 def _norm(array: Array) -> float:
     # not through a BLAS, whose threads go on spinning
     return math.sqrt(float(np.einsum("i,i->", array.ravel(), array.ravel())))
+
+
+def _positive(argument: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{argument} must be a real number; got {type(value).__name__}")
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{argument} must be finite and > 0; got {value!r}")
+    return number
