@@ -54,15 +54,15 @@ def fit(
     Parameters
     ----------
     objective : Objective
-    solver : {"auto", "fista", "dual", "sgd"}, default="auto"
-        "fista": accelerated proximal gradient, for smooth losses. "dual": dual coordinate ascent to a duality
-        gap, for the hinges. "sgd": mini-batch proximal stochastic gradient, for every loss. "auto": "fista"
-        for smooth losses, "dual" for the hinges; the result says which.
+    solver : {"auto", "fista", "lbfgs", "dual", "sgd"}, default="auto"
+        "fista": accelerated proximal gradient, "lbfgs": quasi-Newton, both for smooth losses. "dual": dual
+        coordinate ascent to a duality gap, for the hinges. "sgd": mini-batch proximal stochastic gradient,
+        for every loss. "auto": "lbfgs" for smooth losses, "dual" for the hinges; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
     max_iter : int, default=None
-        Most iterations ("sgd": epochs). None: 1000 for "fista" and "dual", 100 for "sgd".
+        Most iterations ("sgd": epochs). None: 100 for "sgd", 1000 for the others.
     init : (W, b), ndarray W, or FitResult, default=None
         Where to start; copied. None: zeros.
     fit_intercept : bool, default=True
