@@ -623,13 +623,13 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     s->D = X->n_columns;
     s->C = problem->n_classes;
     s->sparse = X->indices != NULL;
-    s->csr = (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    s->csr = (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, NULL};
     rc_dual_work *w = &s->work;
     const int64_t lanes = s->k->lanes, size = (int64_t)s->k->real_size;
     w->loss = problem->loss;
     w->C = s->C;
     if (s->sparse) {
-        w->ldw = s->k->csr_row_length(s->C);
+        w->ldw = s->C < 3 ? s->C : (s->C + 3) / 4 * 4;
         s->load = SPARSE_ROWS;
         s->run = 1;
     } else {

@@ -331,7 +331,7 @@ class _Ascent:
         scale = feasible_scale(V, self.l1, self.l2, self.group)
         V = V * scale[:, None, None]
         conjugate = penalty_conjugate(V, self.l1, self.l2, self.group)
-        return float(best_bound(scale * linear, conjugate)[0])
+        return float(best_bound(scale * linear, np.zeros(1), conjugate)[0])
 
     def _residual(self, linear: float, value: float, W: Array, b: Array) -> float:
         """The residual of the module's description, at W and b."""
