@@ -123,7 +123,7 @@ def test_two_classes_of_crammer_and_singer(two):
     objective = Objective(
         X, (y == "virginica").astype(int), loss="crammer_singer", penalty=regcore.L2(0.5e-2)
     )
-    result = fit(objective, solver="sgd", tol=None, max_iter=20, random_state=np.random.RandomState(3))
+    result = fit(objective, tol=None, max_iter=20, random_state=np.random.RandomState(3))
     classifier = LinearClassifier("crammer_singer", alpha=1e-2, tol=None, max_iter=20, random_state=3).fit(
         X, y
     )
@@ -322,7 +322,7 @@ def test_one_epoch_of_sgd_is_quiet_without_tol(iris):
         ({"alpha": -1.0}, ValueError, "alpha must be finite and >= 0"),
         ({"penalty": "elasticnet", "l1_ratio": 2.0}, ValueError, r"l1_ratio must be in \[0, 1\]"),
         ({"solver": "newton"}, ValueError, "solver must be one of 'auto'"),
-        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'sgd'"),
+        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'dual', 'sgd'"),
         ({"solver": "sgd", "batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"solver": "sgd", "learning_rate": "quick"}, ValueError, "learning_rate must be one of"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1"),

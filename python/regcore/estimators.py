@@ -78,7 +78,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Strength of the penalty. Without one it is read by "sgd", as the least decay of "optimal" steps.
     l1_ratio : float, default=0.15
         Share of L1 in "elasticnet".
-    solver : {"auto", "fista", "sgd"}, default="auto"
+    solver : {"auto", "fista", "dual", "sgd"}, default="auto"
         See `regcore.fit`.
     fit_intercept : bool, default=True
     tol : float or None, default=1e-4
@@ -105,7 +105,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Start from the coefficients of the previous fit, if the classes and the number of features are the
         same.
     random_state : int, RandomState or None, default=None
-        Order of the samples, for "sgd".
+        Order of the samples, for "dual" and "sgd".
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it.
     callbacks : callable or iterable of callables, default=()

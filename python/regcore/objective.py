@@ -714,6 +714,21 @@ class Objective:
         """The compiled loop of `regcore.solvers.sgd`, starting at W and b."""
         return _core.StochasticGradient(self._problem, W, b, self._triple, self._standardization, **settings)
 
+    @property
+    def _is_sparse(self) -> bool:
+        return isinstance(self._X, tuple)
+
+    def _dual_ascent(
+        self, dtype: Any, standardization: tuple[Array | None, Array | None] | None, **settings: Any
+    ) -> _core.DualAscent:
+        """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
+        return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
+
+    def _column_statistics(self) -> tuple[Array, Array]:
+        """(mean, standard deviation) of the columns of X as they are, weighted."""
+        found: tuple[Array, Array] = self._problem.column_statistics(self._n_threads)
+        return found
+
     def _curvature(self, seed: int, n_rows: int) -> tuple[float, float, float]:
         """(largest eigenvalue of mean x x', mean and largest ||x||**2) over at most n_rows random samples."""
         found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)

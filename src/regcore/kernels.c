@@ -1,6 +1,7 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
 #include "conjugates.h"
+#include "dual.h"
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"
@@ -70,6 +71,12 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .average_columns = average_columns,
     .standardize_block = standardize_block,
     .drop_features = drop_features,
+    .dual_rows = dual_rows,
+    .multiply_rows = multiply_rows,
+    .dual_csr = dual_csr,
+    .recentre = recentre,
+    .sum_rows = sum_rows,
+    .sum_csr = sum_csr,
     .add_moments = add_moments,
     .read_all = read_all,
     .multiply_add = multiply_add,

@@ -104,6 +104,23 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+/* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
+typedef struct {
+    rc_loss loss;
+    int64_t C, ldw, n_vectors;   /* n_vectors: of a dense row */
+    void *A, *W;                 /* dense (C, ldw), CSR (D, ldw); W: prox(A) where a dense problem has a threshold */
+    double curvature, l1, group; /* of the map from A to the weights: curvature * metric * prox(A) */
+    const void *metric;          /* (D,) or NULL: ones; dense rows come with a copy that is multiplied by it */
+    double intercept;            /* curvature of the intercept; 0: there is none */
+    double *b, *residual;        /* (C,): intercept, and the sum of weight * slopes */
+    void *dual;                  /* (n_samples, C): slopes */
+    double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
+    int32_t *label;
+    uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
+    double *scratch;          /* 3 * (C + 16) doubles */
+    double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
+} rc_dual_work;
+
 /* What makes a dual point from a first one, for one model; see rc_dual_point. gain_sum is the sum of gain. */
 typedef struct {
     double shrink;
@@ -226,6 +243,14 @@ typedef struct {
                               const double *factor);
     void (*drop_features)(void *values, const int64_t *features, int64_t n, int64_t stride, uint32_t key,
                           uint32_t threshold, double keep);
+
+    /* --- dual coordinate ascent: see dual.h */
+    void (*dual_rows)(rc_dual_work *w, const int64_t *rows, int64_t n, const void *x, const void *metric_x);
+    void (*multiply_rows)(const void *x, const void *metric, int64_t n, int64_t ld, void *out);
+    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor);
+    void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
+    void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
+    void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);
