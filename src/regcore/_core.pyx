@@ -124,6 +124,12 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_penalty_value(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double *)
     rc_status rc_penalty_gradient(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, void *)
     rc_status rc_penalty_prox(rc_dtype, const void *, int64_t, int64_t, int64_t, const rc_penalty *, double, void *)
+    rc_status rc_gram_blocks(rc_dtype, const void *, const double *, int64_t, int64_t, int64_t, const rc_control *,
+                             void *, rc_error *)
+    rc_status rc_cholesky_blocks(rc_dtype, const void *, const double *, int64_t, int64_t, const rc_control *, void *,
+                                 uint8_t *, rc_error *)
+    rc_status rc_cholesky_solve(rc_dtype, const void *, int64_t, int64_t, const double *, int64_t,
+                                const rc_control *, double *, rc_error *)
     ctypedef struct rc_sgd:
         pass
     ctypedef struct rc_sgd_options:
@@ -991,3 +997,125 @@ def penalty_prox(W, double step, double l1, double l2, double group, out=None):
     if out is not None and target is not out:
         out[...] = target
     return target if out is None else out
+
+
+# ---------------------------------------------------------------- small dense matrices
+
+
+cdef cnp.ndarray _dense(object array, str name, object shape, object dtype=None, bint writeable=False):
+    """`array` if it is C-contiguous of this shape (None: any) and of `dtype` (None: float32 or float64)."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be an ndarray; got {type(array).__name__}")
+    allowed = (np.float32, np.float64) if dtype is None else (dtype,)
+    if array.dtype not in allowed:
+        raise TypeError(f"{name} must be {' or '.join(np.dtype(kind).name for kind in allowed)}; got {array.dtype}")
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}); got {array.shape}")
+    if not array.flags.c_contiguous or not array.flags.aligned:
+        raise ValueError(f"{name} must be C-contiguous and aligned; got strides {array.strides}")
+    if writeable and not array.flags.writeable:
+        raise ValueError(f"{name} must be writeable; got a read-only array")
+    return array
+
+
+cdef int _apart(cnp.ndarray out, tuple inputs) except -1:
+    for array in inputs:
+        if np.may_share_memory(out, array):
+            raise ValueError("out must not overlap the other arrays")
+    return 0
+
+
+def gram_blocks(Z, H, out, int n_threads):
+    """Add Z.T @ diag(H[:, b]) @ Z to every block b of `out`, which stays symmetric.
+
+    Parameters
+    ----------
+    Z : float32 or float64 ndarray of shape (n_samples, K), C-contiguous
+    H : float64 ndarray of shape (n_samples, B), C-contiguous
+    out : ndarray of shape (B, K, K) of Z's dtype, C-contiguous; symmetric
+    n_threads : int
+        0: the default number. The result does not depend on it.
+    """
+    cdef cnp.ndarray z = _dense(Z, "Z", (None, None))
+    cdef cnp.ndarray h = _dense(H, "H", (z.shape[0], None), np.float64)
+    cdef cnp.ndarray target = _dense(out, "out", (h.shape[1], z.shape[1], z.shape[1]), z.dtype, True)
+    cdef rc_control control
+    cdef rc_error error
+    cdef rc_status status
+    cdef rc_dtype real = _real(z)
+    _apart(target, (z, h))
+    _control(&control, n_threads, NULL)
+    with nogil:
+        status = rc_gram_blocks(real, cnp.PyArray_DATA(z), <const double *>cnp.PyArray_DATA(h), z.shape[0],
+                                z.shape[1], h.shape[1], &control, cnp.PyArray_DATA(target), &error)
+    _check(status, &error)
+
+
+def cholesky_blocks(A, extra, out, int n_threads):
+    """Write the lower Cholesky factors of A[b] + diag(extra[b]) into `out`, with zeros above the diagonals.
+
+    Parameters
+    ----------
+    A : float32 or float64 ndarray of shape (B, K, K), C-contiguous
+        Only the lower triangles count.
+    extra : float64 ndarray of shape (B, K), C-contiguous
+    out : ndarray of A's shape and dtype, C-contiguous; not A itself
+    n_threads : int
+        0: the default number. The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of bool of shape (B,)
+        Which matrices are positive definite to working precision; out[b] of another one holds no factor.
+    """
+    cdef cnp.ndarray a = _dense(A, "A", (None, None, None))
+    if a.shape[1] != a.shape[2]:
+        raise ValueError(f"A must hold square matrices; got shape {A.shape}")
+    cdef cnp.ndarray more = _dense(extra, "extra", (a.shape[0], a.shape[1]), np.float64)
+    cdef cnp.ndarray target = _dense(out, "out", A.shape, a.dtype, True)
+    cdef cnp.ndarray definite = np.ones(a.shape[0], np.bool_)
+    cdef rc_control control
+    cdef rc_error error
+    cdef rc_status status
+    cdef rc_dtype real = _real(a)
+    _apart(target, (a, more))
+    _control(&control, n_threads, NULL)
+    with nogil:
+        status = rc_cholesky_blocks(real, cnp.PyArray_DATA(a), <const double *>cnp.PyArray_DATA(more), a.shape[0],
+                                    a.shape[1], &control, cnp.PyArray_DATA(target),
+                                    <uint8_t *>cnp.PyArray_DATA(definite), &error)
+    _check(status, &error)
+    return definite
+
+
+def cholesky_solve(L, r, out, int n_threads):
+    """Solve L[i] @ L[i].T @ out[i] = r[i] for all i, in L's dtype.
+
+    Parameters
+    ----------
+    L : float32 or float64 ndarray of shape (n, K, K), or (1, K, K): one for all; C-contiguous
+        Lower triangles; what is above the diagonals is not read.
+    r : float64 ndarray of shape (n, K), C-contiguous
+    out : float64 ndarray of shape (n, K), C-contiguous
+    n_threads : int
+        0: the default number. The result does not depend on it.
+    """
+    cdef cnp.ndarray factors = _dense(L, "L", (None, None, None))
+    cdef cnp.ndarray right = _dense(r, "r", (None, None), np.float64)
+    if factors.shape[0] != 1 and factors.shape[0] != right.shape[0]:
+        raise ValueError(f"L must hold one matrix, or one for each of the {right.shape[0]} rows of r; "
+                         f"got {factors.shape[0]}")
+    _dense(L, "L", (None, right.shape[1], right.shape[1]))
+    cdef cnp.ndarray target = _dense(out, "out", (right.shape[0], right.shape[1]), np.float64, True)
+    cdef rc_control control
+    cdef rc_error error
+    cdef rc_status status
+    cdef rc_dtype real = _real(factors)
+    _apart(target, (factors, right))
+    _control(&control, n_threads, NULL)
+    with nogil:
+        status = rc_cholesky_solve(real, cnp.PyArray_DATA(factors), factors.shape[0], factors.shape[1],
+                                   <const double *>cnp.PyArray_DATA(right), right.shape[0], &control,
+                                   <double *>cnp.PyArray_DATA(target), &error)
+    _check(status, &error)

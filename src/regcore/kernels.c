@@ -1,6 +1,7 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
 #include "conjugates.h"
+#include "dense.h"
 #include "dual.h"
 #include "limits.h"
 #include "losses.h"
@@ -78,6 +79,14 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .sum_rows = sum_rows,
     .sum_csr = sum_csr,
     .add_moments = add_moments,
+    .copy_transposed = copy_transposed,
+    .copy_weighted = copy_weighted,
+    .add_symmetric = add_symmetric,
+    .subtract = subtract,
+    .add_diagonal = add_diagonal,
+    .factor_diagonal = factor_diagonal,
+    .solve_lower = solve_lower,
+    .solve_upper = solve_upper,
     .read_all = read_all,
     .multiply_add = multiply_add,
 };

@@ -48,6 +48,7 @@ typedef struct {
 } rc_row_shape;
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
+enum { CHOLESKY_BLOCK = 64 }; /* columns that are factored together; a multiple of `lanes` and of `row_tile` */
 
 /*
  * The columns that occur in the rows of a CSR problem, where they are few among many: their tables have rows for them
@@ -254,6 +255,25 @@ typedef struct {
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);
+
+    /* --- dense algebra: see dense.h */
+    /* dst[c*ldd + r] = factor * src[r*lds + c], src (n, m) */
+    void (*copy_transposed)(const void *src, int64_t lds, int64_t n, int64_t m, double factor, void *dst, int64_t ldd);
+    /* dst[r*ldd + c] = h[r] * src[r*lds + c], src (n, m); 0 in columns from m to `padded` */
+    void (*copy_weighted)(const void *src, int64_t lds, const void *h, int64_t n, int64_t m, int64_t padded, void *dst,
+                          int64_t ldd);
+    /* out[r][c] += G[r][c - first] for c >= r, and the same into out[c][r]; rows from `row` on, out (K, K) */
+    void (*add_symmetric)(const void *G, int64_t ldg, int64_t row, int64_t n_rows, int64_t first, int64_t n_columns,
+                          void *out, int64_t K);
+    /* y -= x */
+    void (*subtract)(const void *x, int64_t n, void *y);
+    void (*add_diagonal)(const double *extra, int64_t n, void *A, int64_t ld);
+    /* The Cholesky factor of the n <= CHOLESKY_BLOCK rows and columns at A, into its lower triangle; 0: there is none.
+     * U: scratch of CHOLESKY_BLOCK^2; inverse: of the factor's transpose, so many as well; NULL: not wanted */
+    int (*factor_diagonal)(void *A, int64_t ld, int64_t n, void *U, void *inverse);
+    /* x = L^-1 x, or L'^-1 x */
+    void (*solve_lower)(const void *L, int64_t ld, int64_t n, void *x);
+    void (*solve_upper)(const void *L, int64_t ld, int64_t n, void *x);
 
     /* --- the machine's limits */
     double (*read_all)(const void *data, int64_t n);

@@ -202,6 +202,22 @@ rc_status rc_penalty_prox(rc_dtype real, const void *W, int64_t n_models, int64_
                           const rc_penalty *penalty, double step, void *out);
 
 /*
+ * Small dense matrices, for models of the curvature: C-contiguous, of type `real`, and trusted to be finite.  Their
+ * scratch is less than 600 kB a thread, and rc_cholesky_blocks' besides that 64 columns of max(8, n_threads) matrices.
+ * Outputs must not overlap inputs; after a status that is not RC_OK they are void.
+ */
+/* out[b] += Z^T diag(H[:, b]) Z.  Z (n, K), H (n, B) of weights, out (B, K, K): symmetric, before and after. */
+rc_status rc_gram_blocks(rc_dtype real, const void *Z, const double *H, int64_t n, int64_t K, int64_t B,
+                         const rc_control *control, void *out, rc_error *error);
+/* out[b] = L, L L^T = A[b] + diag(extra[b]), of which the lower triangles are read; zeros above.  A (B, K, K),
+ * extra (B, K) or NULL.  definite[b] = 0: the matrix is not positive definite to working precision, and out[b] void. */
+rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, int64_t B, int64_t K,
+                             const rc_control *control, void *out, uint8_t *definite, rc_error *error);
+/* out[i] = (L L^T)^-1 r[i] with L[i], or with one L for all.  L (B, K, K), lower; r and out (n, K); B = n or 1. */
+rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, const double *r, int64_t n,
+                            const rc_control *control, double *out, rc_error *error);
+
+/*
  * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled
  * rows:
  *

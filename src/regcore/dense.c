@@ -1,0 +1,363 @@
+/*
+ * Algebra of small dense matrices on the kernels' two products: weighted Gram matrices, Cholesky factors, and solving
+ * with these.  What a task adds up, and in which order, follows from the shapes alone; tasks write apart.
+ *
+ *   Gram      tiles of PANEL x COLUMNS right of the diagonal: a panel of Z, transposed, times weighted rows
+ *   Cholesky  right-looking by columns of CHOLESKY_BLOCK: factor the block on the diagonal, multiply what is below it
+ *             by the inverse of the block's transpose, subtract the product of that with its transpose from the rest
+ *   solve     forward by dot products with rows of L, backward by multiples of them, for RIGHT_SIDES at a time
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels.h"
+#include "threads.h"
+
+enum {
+    PANEL = 72,       /* rows of a tile: 12 register tiles */
+    COLUMNS = 256,    /* of a tile; with ROWS its operands stay in L2 */
+    ROWS = 128,       /* of Z, between two visits of a tile's sums */
+    MOST_IN_HAND = 8, /* matrices that are factored side by side, unless there are more threads */
+    RIGHT_SIDES = 8,  /* they share the reads of L */
+    MOST_LANES = 16,
+    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
+};
+
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* What the three calls have in common */
+typedef struct {
+    const rc_kernels *k;
+    int64_t size; /* of a real */
+    const rc_control *control;
+    struct timespec polled;
+    rc_flag stop;
+    int n_threads;
+    char *memory;
+    size_t thread_bytes;
+} call;
+
+static rc_status refuse(rc_error *error, const char *argument, const char *message)
+{
+    if (error) *error = (rc_error){argument, message, -1, -1, 0};
+    return RC_ERROR_ARGUMENT;
+}
+
+static rc_status start(call *c, rc_dtype real, const rc_control *control, double work, size_t thread_numbers,
+                       rc_error *error)
+{
+    const int wanted = control->n_threads > 0 ? control->n_threads : rc_default_threads();
+    const double worth = work / WORK_PER_THREAD;
+    if (real != RC_FLOAT32 && real != RC_FLOAT64) return refuse(error, "real", "must be float32 or float64");
+    c->k = rc_kernels_for(real);
+    c->size = (int64_t)c->k->real_size;
+    c->control = control;
+    c->n_threads = worth < 1 ? 1 : worth < wanted ? (int)worth : wanted;
+    c->thread_bytes = (thread_numbers * c->k->real_size + 127) / 64 * 64;
+    return RC_OK;
+}
+
+/* The threads' memory, and `shared` bytes behind it */
+static rc_status take_memory(call *c, size_t shared)
+{
+    c->memory = aligned_alloc(64, (size_t)c->n_threads * c->thread_bytes + (shared + 127) / 64 * 64);
+    return c->memory ? RC_OK : RC_ERROR_MEMORY;
+}
+
+static rc_status finish(call *c, rc_error *error)
+{
+    free(c->memory);
+    if (!rc_flag_raised(&c->stop)) return RC_OK;
+    if (error) *error = (rc_error){"", "interrupted", -1, -1, 0};
+    return RC_INTERRUPTED;
+}
+
+/* Whether to go on. The calling thread asks its host now and then. */
+static int goes_on(call *c, int thread)
+{
+    struct timespec now;
+    if (thread == 0 && c->control->poll) {
+        timespec_get(&now, TIME_UTC);
+        const double elapsed =
+            (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
+        if (elapsed >= 0.02 || elapsed < 0) {
+            c->polled = now;
+            if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
+        }
+    }
+    return !rc_flag_raised(&c->stop);
+}
+
+static char *own_memory(const call *c, int thread) { return c->memory + (size_t)thread * c->thread_bytes; }
+
+/* ---------------------------------------------------------------- Gram matrices */
+
+typedef struct {
+    call c;
+    rc_dtype real;
+    const char *Z;
+    const double *H;
+    int64_t n, K, B, tiles; /* tiles of a block */
+    char *out;
+} gram;
+
+static int64_t panel_tiles(int64_t K, int64_t first) { return ceil_div(K - first, COLUMNS); }
+
+static void gram_tile(void *context, int64_t task, int thread)
+{
+    gram *g = context;
+    if (!goes_on(&g->c, thread)) return;
+    const rc_kernels *k = g->c.k;
+    const int64_t size = g->c.size, K = g->K, block = task / g->tiles;
+    const int64_t ld = ROWS + MOST_LANES, row_ld = COLUMNS + MOST_LANES;
+    int64_t tile = task % g->tiles, row = 0;
+    for (; tile >= panel_tiles(K, row); row += PANEL) tile -= panel_tiles(K, row);
+    const int64_t first = row + tile * COLUMNS;
+    const int64_t n_columns = least(K - first, COLUMNS), n_rows = least(K - row, PANEL);
+    const int64_t packed = round_up(n_columns, k->lanes);
+    const rc_row_shape shape = {packed / k->lanes, packed - k->lanes, packed};
+    const rc_vector weights = {g->H + block, RC_FLOAT64, g->B * (int64_t)sizeof(double)};
+    const rc_rows rows = {NULL, 0, 1, g->n};
+
+    char *G = own_memory(&g->c, thread), *S = G + PANEL * COLUMNS * size, *x = S + PANEL * ld * size;
+    char *h = x + ROWS * row_ld * size;
+    const void *x_rows[ROWS];
+    for (int64_t r = 0; r < ROWS; r++) x_rows[r] = x + r * row_ld * size;
+    memset(G, 0, (size_t)(n_rows * packed * size));
+    for (int64_t i = 0; i < g->n; i += ROWS) {
+        const int64_t n = least(g->n - i, ROWS);
+        const char *z = g->Z + i * K * size;
+        rc_ahead none = {G, G, 0};
+        k->load_vector(&weights, &rows, i, n, n, h);
+        k->copy_transposed(z + row * size, K, n, n_rows, 1, S, ld);
+        k->copy_weighted(z + first * size, K, h, n, n_columns, packed, x, row_ld);
+        k->gradient_rows(S, ld, n_rows, x_rows, g->real, n, &shape, &none, G);
+    }
+    k->add_symmetric(G, packed, row, n_rows, first, n_columns, g->out + block * K * K * size, K);
+}
+
+rc_status rc_gram_blocks(rc_dtype real, const void *Z, const double *H, int64_t n, int64_t K, int64_t B,
+                         const rc_control *control, void *out, rc_error *error)
+{
+    const size_t numbers = PANEL * COLUMNS + PANEL * (ROWS + MOST_LANES) + ROWS * (COLUMNS + MOST_LANES) + ROWS;
+    gram g = {.real = real, .Z = Z, .H = H, .n = n, .K = K, .B = B, .out = out};
+    if (n < 0 || K < 0 || B < 0) return refuse(error, "Z", "must have a shape");
+    rc_status status = start(&g.c, real, control, 0.5 * (double)n * (double)K * (double)K * (double)B, numbers, error);
+    if (status == RC_OK) status = take_memory(&g.c, 0);
+    if (status != RC_OK) return status;
+    for (int64_t row = 0; row < K; row += PANEL) g.tiles += panel_tiles(K, row);
+    rc_parallel_for(B * g.tiles, g.c.n_threads, gram_tile, &g);
+    return finish(&g.c, error);
+}
+
+/* ---------------------------------------------------------------- Cholesky factors */
+
+enum { BLOCK = CHOLESKY_BLOCK };
+
+typedef struct {
+    call c;
+    rc_dtype real;
+    const char *A;
+    const double *extra;
+    int64_t K;
+    char *out;
+    uint8_t *definite;
+    char *shared; /* of each matrix in hand: an inverse, and the columns in hand transposed */
+    int64_t ld, stride;
+    int64_t block;  /* first matrix in hand */
+    int64_t column; /* first column in hand */
+    int64_t panels; /* panels of rows below them, or of all rows */
+} cholesky;
+
+static char *matrix(const cholesky *f, int64_t i, int64_t row, int64_t column)
+{
+    return f->out + (((f->block + i) * f->K + row) * f->K + column) * f->c.size;
+}
+
+static void load_panel(void *context, int64_t task, int thread)
+{
+    cholesky *f = context;
+    if (!goes_on(&f->c, thread)) return;
+    const int64_t i = task / f->panels, K = f->K, row = task % f->panels * PANEL, n = least(K - row, PANEL);
+    char *at = matrix(f, i, row, 0);
+    memcpy(at, f->A + (at - f->out), (size_t)(n * K * f->c.size));
+    if (f->extra) f->c.k->add_diagonal(f->extra + (f->block + i) * K + row, n, at + row * f->c.size, K);
+    f->definite[f->block + i] = 1;
+}
+
+static void clear_panel(void *context, int64_t task, int thread)
+{
+    cholesky *f = context;
+    (void)thread;
+    const int64_t i = task / f->panels, K = f->K, row = task % f->panels * PANEL, end = least(K, row + PANEL);
+    for (int64_t r = row; r < end; r++) memset(matrix(f, i, r, r) + f->c.size, 0, (size_t)((K - r - 1) * f->c.size));
+}
+
+static void factor_block(void *context, int64_t i, int thread)
+{
+    cholesky *f = context;
+    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
+    const int64_t n = least(f->K - f->column, BLOCK);
+    void *inverse = f->column + n < f->K ? f->shared + i * f->stride : NULL;
+    f->definite[f->block + i] = (uint8_t)f->c.k->factor_diagonal(matrix(f, i, f->column, f->column), f->K, n,
+                                                                 own_memory(&f->c, thread), inverse);
+}
+
+/*
+ * Columns right of the block on the diagonal, as vectors that end with the matrix: the first of them begins up to
+ * lanes - 1 columns early, where `transposed` holds zeros, so that what is there stays as it is.
+ */
+static int64_t early(const cholesky *f)
+{
+    const int64_t left = f->K - f->column - BLOCK;
+    return round_up(left, f->c.k->lanes) - left;
+}
+
+/* Rows of a panel below the block: times the inverse, and negative and transposed for `update_panel` */
+static void solve_panel(void *context, int64_t task, int thread)
+{
+    cholesky *f = context;
+    const rc_kernels *k = f->c.k;
+    const int64_t i = task / f->panels, size = f->c.size, below = task % f->panels * PANEL;
+    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
+    const int64_t row = f->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(f);
+    const rc_row_shape shape = {BLOCK / k->lanes, BLOCK - k->lanes, BLOCK};
+    char *inverse = f->shared + i * f->stride, *transposed = inverse + BLOCK * BLOCK * size;
+    char *at = matrix(f, i, row, f->column), *G = own_memory(&f->c, thread);
+    const void *x[BLOCK];
+    rc_ahead none = {G, G, 0};
+    for (int64_t r = 0; r < BLOCK; r++) x[r] = inverse + r * BLOCK * size;
+    memset(G, 0, (size_t)(n * BLOCK * size));
+    k->gradient_rows(at, f->K, n, x, f->real, BLOCK, &shape, &none, G);
+    for (int64_t r = 0; r < n; r++) memcpy(at + r * f->K * size, G + r * BLOCK * size, (size_t)(BLOCK * size));
+    k->copy_transposed(G, BLOCK, n, BLOCK, -1, transposed + (skipped + below) * size, f->ld);
+    for (int64_t r = 0; r < BLOCK && below == 0; r++)
+        memset(transposed + r * f->ld * size, 0, (size_t)(skipped * size));
+}
+
+/* A panel of the rest, up to the vector that the diagonal is in; the longest rows come first. */
+static void update_panel(void *context, int64_t task, int thread)
+{
+    cholesky *f = context;
+    const rc_kernels *k = f->c.k;
+    const int64_t i = task / f->panels, size = f->c.size, below = (f->panels - 1 - task % f->panels) * PANEL;
+    if (!f->definite[f->block + i] || !goes_on(&f->c, thread)) return;
+    const int64_t row = f->column + BLOCK + below, n = least(f->K - row, PANEL), skipped = early(f);
+    const int64_t n_vectors = ceil_div(skipped + below + n, k->lanes);
+    const rc_row_shape shape = {n_vectors, (n_vectors - 1) * k->lanes, f->K};
+    const char *transposed = f->shared + i * f->stride + BLOCK * BLOCK * size;
+    const void *x[BLOCK];
+    rc_ahead none = {transposed, transposed, 0};
+    for (int64_t r = 0; r < BLOCK; r++) x[r] = transposed + r * f->ld * size;
+    k->gradient_rows(matrix(f, i, row, f->column), f->K, n, x, f->real, BLOCK, &shape, &none,
+                     matrix(f, i, row, f->column + BLOCK - skipped));
+}
+
+static void factor_in_hand(cholesky *f, int64_t n)
+{
+    f->panels = ceil_div(f->K, PANEL);
+    rc_parallel_for(n * f->panels, f->c.n_threads, load_panel, f);
+    for (f->column = 0; f->column < f->K; f->column += BLOCK) {
+        rc_parallel_for(n, f->c.n_threads, factor_block, f);
+        if (f->column + BLOCK >= f->K) continue;
+        f->panels = ceil_div(f->K - f->column - BLOCK, PANEL);
+        rc_parallel_for(n * f->panels, f->c.n_threads, solve_panel, f);
+        rc_parallel_for(n * f->panels, f->c.n_threads, update_panel, f);
+    }
+    f->panels = ceil_div(f->K, PANEL);
+    rc_parallel_for(n * f->panels, f->c.n_threads, clear_panel, f);
+}
+
+rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, int64_t B, int64_t K,
+                             const rc_control *control, void *out, uint8_t *definite, rc_error *error)
+{
+    cholesky f = {.real = real, .A = A, .extra = extra, .K = K, .out = out, .definite = definite};
+    if (K < 0 || B < 0) return refuse(error, "A", "must have a shape");
+    rc_status status =
+        start(&f.c, real, control, (double)B * (double)K * (double)K * (double)K / 6, PANEL * BLOCK, error);
+    if (status != RC_OK) return status;
+    const int64_t in_hand = least(B, f.c.n_threads > MOST_IN_HAND ? f.c.n_threads : MOST_IN_HAND);
+    /* one vector more than a multiple of 1024 bytes: the rows must not share a cache set */
+    f.ld = round_up(K, 256) + MOST_LANES;
+    f.stride = BLOCK * (BLOCK + f.ld) * f.c.size;
+    status = take_memory(&f.c, (size_t)(in_hand * f.stride));
+    if (status != RC_OK) return status;
+    f.shared = own_memory(&f.c, f.c.n_threads);
+    for (; f.block < B && goes_on(&f.c, 0); f.block += in_hand) factor_in_hand(&f, least(B - f.block, in_hand));
+    return finish(&f.c, error);
+}
+
+/* ---------------------------------------------------------------- solving */
+
+typedef struct {
+    call c;
+    rc_dtype real;
+    const char *L;
+    int64_t K, n, each; /* right sides, and how many of them a task has */
+    int one_factor;
+    int64_t ld;
+    const double *r;
+    double *out;
+} solution;
+
+static void solve_task(void *context, int64_t task, int thread)
+{
+    solution *s = context;
+    if (!goes_on(&s->c, thread)) return;
+    const rc_kernels *k = s->c.k;
+    const int64_t size = s->c.size, K = s->K, ld = s->ld, first = task * s->each, n = least(s->n - first, s->each);
+    const char *L = s->L + (s->one_factor ? 0 : task * K * K * size);
+    char *y = own_memory(&s->c, thread), *S = y + s->each * ld * size, *zeros = S + s->each * BLOCK * size;
+    const void *x[BLOCK];
+    rc_ahead none = {L, L, 0};
+    memset(zeros, 0, (size_t)(RIGHT_SIDES * size));
+    for (int64_t i = 0; i < n; i++) {
+        const rc_vector right = {s->r + (first + i) * K, RC_FLOAT64, sizeof(double)};
+        const rc_rows all = {NULL, 0, 1, K};
+        k->load_vector(&right, &all, 0, K, ld, y + i * ld * size);
+    }
+    for (int64_t row = 0; row < K; row += BLOCK) {
+        const int64_t n_rows = least(K - row, BLOCK);
+        const rc_row_shape shape = {row / k->lanes, row - k->lanes, ld};
+        for (int64_t r = 0; r < BLOCK; r++) x[r] = L + (row + least(r, n_rows - 1)) * K * size;
+        if (row) k->scores_rows(y, zeros, n, x, s->real, n_rows, &shape, &none, S, BLOCK);
+        for (int64_t i = 0; i < n; i++) {
+            char *at = y + (i * ld + row) * size;
+            if (row) k->subtract(S + i * BLOCK * size, n_rows, at);
+            k->solve_lower(L + row * (K + 1) * size, K, n_rows, at);
+        }
+    }
+    for (int64_t row = (K - 1) / BLOCK * BLOCK; row >= 0; row -= BLOCK) {
+        const int64_t n_rows = least(K - row, BLOCK);
+        const rc_row_shape shape = {row / k->lanes, row - k->lanes, ld};
+        for (int64_t r = 0; r < n_rows; r++) x[r] = L + (row + r) * K * size;
+        memset(S, 0, (size_t)(n * BLOCK * size));
+        for (int64_t i = 0; i < n; i++) {
+            char *at = y + (i * ld + row) * size;
+            k->solve_upper(L + row * (K + 1) * size, K, n_rows, at);
+            k->subtract(at, n_rows, S + i * BLOCK * size);
+        }
+        if (row) k->gradient_rows(S, BLOCK, n, x, s->real, n_rows, &shape, &none, y);
+    }
+    memset(s->out + first * K, 0, (size_t)(n * K) * sizeof(double));
+    for (int64_t i = 0; i < n; i++) k->add(y + i * ld * size, K, s->out + (first + i) * K);
+}
+
+rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, const double *r, int64_t n,
+                            const rc_control *control, double *out, rc_error *error)
+{
+    solution s = {.real = real, .L = L, .K = K, .n = n, .one_factor = B == 1, .r = r, .out = out};
+    if (K < 0 || n < 0 || (B != n && B != 1)) return refuse(error, "r", "must have a row for each factor");
+    if (K == 0 || n == 0) return RC_OK;
+    s.each = s.one_factor ? ceil_div(n, ceil_div(n, RIGHT_SIDES)) : 1;
+    s.ld = round_up(K, 256) + MOST_LANES;
+    rc_status status = start(&s.c, real, control, (double)n * (double)K * (double)K,
+                             (size_t)(s.each * (s.ld + BLOCK) + RIGHT_SIDES), error);
+    if (status == RC_OK) status = take_memory(&s.c, 0);
+    if (status != RC_OK) return status;
+    rc_parallel_for(ceil_div(n, s.each), s.c.n_threads, solve_task, &s);
+    return finish(&s.c, error);
+}
