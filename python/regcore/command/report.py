@@ -11,11 +11,12 @@ from .errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 SCHEMA = 1
 """Number of the JSON layout; it changes when a key is renamed or removed."""
 
-_LOSS_NAMES = {
+LOSS_NAMES = {
     "cross_entropy": "cross-entropy (softmax) loss",
     "hinge": "hinge loss",
     "squared_hinge": "squared hinge loss",
@@ -62,10 +63,20 @@ def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
         ("features", f"{dataset.features}; {comparison.scaling.describe()}"),
         (
             "training",
-            f"{_LOSS_NAMES[settings.loss]}, solver {settings.solver},"
-            f" {settings.iterations:,} {passes}{ratio}",
+            f"{LOSS_NAMES[settings.loss]}, solver {settings.solver}, {settings.iterations:,} {passes}{ratio}",
         ),
     ]
+
+
+def plain_text(console: Console, content: str, style: str = "") -> Text:
+    """A text for a console of any encoding."""
+    from rich.text import Text
+
+    try:
+        content.encode(console.encoding)
+    except UnicodeEncodeError:
+        content = printable(content.replace("±", "+-"), console.encoding)
+    return Text(content, style=style)
 
 
 def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> None:
@@ -75,11 +86,7 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> N
     from rich.text import Text
 
     def text(content: str, style: str = "") -> Text:
-        try:
-            content.encode(console.encoding)
-        except UnicodeEncodeError:
-            content = printable(content.replace("±", "+-"), console.encoding)
-        return Text(content, style=style)
+        return plain_text(console, content, style)
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("penalty", no_wrap=True)
