@@ -158,15 +158,26 @@ cdef extern from *:
 
 # ---------------------------------------------------------------- the CPU level
 
+cdef object _wrong_isa = None
+
+
 def select_isa(name=None):
     """Make a CPU level active: a name from ``info()["available"]``, or None for the best of them."""
+    global _wrong_isa
     cdef bytes encoded
     if name is None:
         rc_isa_select(NULL)
-        return
-    encoded = name.encode()
-    if rc_isa_select(encoded) != RC_OK:
-        raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    else:
+        encoded = name.encode()
+        if rc_isa_select(encoded) != RC_OK:
+            raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    _wrong_isa = None
+
+
+def check_isa():
+    """Raise ValueError if REGCORE_ISA names no CPU level of this machine, and none was chosen since."""
+    if _wrong_isa is not None:
+        raise ValueError(_wrong_isa)
 
 
 def available_isas():
@@ -203,7 +214,12 @@ def measure_limits(dtype, int n_threads):
     return bandwidth, peak
 
 
-select_isa(os.environ.get("REGCORE_ISA") or None)
+# A wrong name must not make the import fail: then no program could say in its own words what is wrong. The first
+# problem that is made says it.
+try:
+    select_isa(os.environ.get("REGCORE_ISA") or None)
+except ValueError as error:
+    _wrong_isa = str(error)
 
 # ---------------------------------------------------------------- arrays
 
@@ -296,6 +312,7 @@ cdef class Problem:
     cdef readonly object weight_sums
 
     def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
+        check_isa()
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status

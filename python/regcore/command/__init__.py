@@ -13,13 +13,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import CommandError, ExitCode, printable
+from .errors import CommandError, ExitCode, UsageError, printable
 
 __all__ = ["main"]
 
 
 def _complain(message: str) -> None:
     sys.stderr.write(f"regcore: error: {printable(message)}\n")
+
+
+def _check_environment() -> None:
+    from regcore._core import check_isa
+
+    try:
+        check_isa()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(leave.code or 0)
     arguments.words = words
     try:
+        _check_environment()
         from .run import COMMANDS
 
         COMMANDS[arguments.command](arguments)

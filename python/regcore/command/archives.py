@@ -169,18 +169,14 @@ def _pool(source: str, parts: list[Matrix]) -> Matrix:
 def _one_array(source: str) -> npt.NDArray[Any]:
     """The array of an .npy, mapped into memory, never through pickle."""
     try:
-        array = np.load(source, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(source, mode="r")
     except (ValueError, EOFError) as error:
-        pickled = "pickle" in str(error) or "Object arrays" in str(error)
         problem = (
             "holds Python objects, which are not read from files"
-            if pickled
+            if "Python objects" in str(error)
             else f"not an .npy file, or damaged ({_first_line(error)})"
         )
         raise DataError(source, problem) from error
-    if not isinstance(array, np.ndarray):
-        raise DataError(source, "is an .npz by its content; give it that name")
-    return array
 
 
 def read_npy(source: str, labels: str | None = None, *, need_labels: bool = True) -> Arrays:
@@ -192,6 +188,7 @@ def read_npy(source: str, labels: str | None = None, *, need_labels: bool = True
     labels : str, optional
         The other file; None: the neighbour whose name has y for X, as ``y_train.npy`` beside ``X_train.npy``.
     need_labels : bool
+        If not, none are looked for.
 
     Raises
     ------
@@ -199,16 +196,16 @@ def read_npy(source: str, labels: str | None = None, *, need_labels: bool = True
         There are no labels, or they do not fit.
     """
     X = _dense_part(source, Path(source).name, _one_array(source))
+    if not need_labels:
+        return Arrays(X, None)
     path = Path(source)
     neighbour = path.with_name("y" + path.name[1:]) if path.name[:1] in "Xx" else None
     if labels is None and neighbour is not None and neighbour.is_file():
         labels = str(neighbour)
     if labels is None:
-        if need_labels:
-            raise DataError(
-                source, "no labels; give their file (--label labels.npy), or call the two X.npy and y.npy"
-            )
-        return Arrays(X, None)
+        raise DataError(
+            source, "no labels; give their file (--label labels.npy), or call the two X.npy and y.npy"
+        )
     y = np.asarray(_one_array(labels))
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or len(y) != len(X):

@@ -400,10 +400,10 @@ def verdict(comparison: Comparison) -> str:
             return f"All penalties score the same over these {n_seeds} seeds."
         return (
             f"No gap in test accuracy exceeds the spread between seeds: the widest, {widest.better} over"
-            f" {widest.worse}, is {figures(widest)} over {n_seeds} paired seeds ({_p(widest.p_value)})."
+            f" {widest.worse}, is {figures(widest)} over {n_seeds} paired seeds ({p_value(widest.p_value)})."
         )
     named = "; ".join(
-        f"{gap.better} over {gap.worse} by {figures(gap)} ({_p(gap.p_value)})" for gap in clear[:3]
+        f"{gap.better} over {gap.worse} by {figures(gap)} ({p_value(gap.p_value)})" for gap in clear[:3]
     )
     if len(clear) > 3:
         named += f"; and {len(clear) - 3} more"
@@ -416,5 +416,6 @@ def verdict(comparison: Comparison) -> str:
     return f"{subject} the spread between the {n_seeds} paired seeds: {named}."
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p-value in words."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

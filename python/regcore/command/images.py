@@ -24,7 +24,7 @@ from .recipe import Recipe, Rows, Samples
 from .suffixes import IMAGES
 
 # What Pillow's format plugins raise on bytes that are not what their header promises.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     ValueError,
     SyntaxError,
@@ -165,7 +165,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[tuple[str, list[Pa
     return [(name, files) for name, files, _ in found], sum(others.total() for _, _, others in found)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of an image in any of Pillow's modes; what is transparent turns white."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 instead of scaling.
@@ -181,21 +181,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turn the image as its EXIF orientation says; EXIF that cannot be read says nothing."""
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGE:
+    except DAMAGE:
         return image
 
 
 def _features(image: Image.Image, features: ImageFeatures) -> npt.NDArray[Any]:
     if features.kind == "hsv-histogram":
-        return hsv_histogram(np.asarray(_to_rgb(image)), features.bins)
+        return hsv_histogram(np.asarray(to_rgb(image)), features.bins)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: not below twice the size wanted, whichever way it is turned.
     image.draft(None, (2 * max(features.size), 2 * max(features.size)))
     image.load()
-    small = _to_rgb(_upright(image)).resize(features.size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    small = to_rgb(upright(image)).resize(features.size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(small).reshape(-1)
 
 
@@ -222,7 +222,7 @@ def read_image(path: str | os.PathLike[str], features: ImageFeatures) -> npt.NDA
     except UnidentifiedImageError as error:
         empty = os.path.getsize(path) == 0
         raise DamagedImageError("the file is empty" if empty else "unknown image format") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(path, f"cannot be read ({error.strerror})") from error
         raise DamagedImageError(str(error) or type(error).__name__) from error

@@ -106,6 +106,7 @@ def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
 
 
 def bench(arguments: argparse.Namespace) -> None:
+    """``regcore bench``."""
     require("rich", purpose="regcore bench")
     if arguments.save is not None:
         require("matplotlib", purpose="--save")
