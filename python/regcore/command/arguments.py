@@ -510,7 +510,7 @@ def _add_searching(group: argparse._ArgumentGroup) -> None:
         "--max-iter",
         type=_positive_int,
         metavar="N",
-        help="most iterations of a fit (default: the solver's own)",
+        help="most iterations of a fit, each of which starts from the one before (default 300)",
     )
 
 

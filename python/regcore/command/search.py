@@ -33,7 +33,8 @@ _N_BOOTSTRAPS = 1000
 _SPAN_L1 = (
     1e-4  # the weakest strength of a penalty with an L1 part, as a share of the one that leaves no weight
 )
-_SPAN_L2 = 1e-7
+_SPAN_L2 = 1e-6
+_MAX_ITER = 300  # enough to rank candidates; each starts from the one before
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class SearchSettings:
     seed : int
         Of the folds, of the stochastic solvers and of the bootstrap.
     max_iter : int or None
+        Most iterations of a fit; None: 300.
     tol : float
     n_threads : int or None
     """
@@ -198,7 +200,7 @@ def strengths(X: Matrix, y: npt.NDArray[np.int32], penalty: str, settings: Searc
 
     With an L1 part from the one at which the first weight leaves zero (the largest entry of the gradient at
     W = 0, over the share of L1) down to 1e-4 of it; with L2 alone from the mean squared length of a row,
-    where no weight is worth mentioning, down to 1e-7 of that.
+    where no weight is worth mentioning, down to 1e-6 of that.
     """
     if settings.alphas is not None:
         return sorted(set(settings.alphas), reverse=True)
@@ -250,7 +252,11 @@ def _train(
     penalty = from_estimator(candidate.penalty, candidate.alpha, settings.l1_ratio)
     objective = _objective(X, y, n_classes, settings.loss, penalty, settings.n_threads)
     result = fit(
-        objective, tol=settings.tol, max_iter=settings.max_iter, init=init, random_state=settings.seed
+        objective,
+        tol=settings.tol,
+        max_iter=settings.max_iter or _MAX_ITER,
+        init=init,
+        random_state=settings.seed,
     )
     if not (np.isfinite(result.W).all() and np.isfinite(result.b).all()):
         raise CommandError(f"training with {candidate} diverged: weights are not finite; scale the features")
