@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regcore.command import main
+from regcore.command import main, models
 from regcore.command.data import load
 from regcore.command.models import softmax
 from regcore.command.search import (
@@ -285,14 +285,18 @@ def test_models_that_cannot_be_used(run, table, tmp_path):
     one_line(*run("predict", model, table), DATA, "not a model file, or damaged")
     save_file({"a": np.zeros(3)}, model)
     one_line(*run("predict", model, table), DATA, "not one that `regcore tune` wrote")
-    save_file({"a": np.zeros(3)}, model, metadata={"regcore": "{}"})
+    save_file({"a": np.zeros(3)}, model, metadata={"regcore.command": "{}"})
     one_line(*run("predict", model, table), DATA, "the model is damaged")
-    save_file({"a": np.zeros(3)}, model, metadata={"regcore": '{"format": 99}'})
+    save_file({"a": np.zeros(3)}, model, metadata={"regcore.command": '{"format": 99}'})
     one_line(*run("predict", model, table), DATA, "number 99")
     assert run("tune", table, *QUICK, "-o", model)[0] == OK
     whole = model.read_bytes()
     model.write_bytes(whole[:-20])
     one_line(*run("predict", model, table), DATA, "not a model file, or damaged")
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    model.write_bytes(bytes(flipped))
+    one_line(*run("predict", model, table), DATA, "its checksum is not that of its content")
     # Weights of another shape than the scaling and the classes: no kernel may see them.
     from safetensors import safe_open
 
@@ -307,7 +311,9 @@ def test_models_that_cannot_be_used(run, table, tmp_path):
         {"coef": np.full_like(arrays["coef"], np.nan)},
         {"mean": scaling["mean"][:1]},
     ):
-        save_file({**arrays, **scaling, **wrong}, model, metadata=metadata)
+        made = {**arrays, **scaling, **wrong}
+        metadata["sha256"] = models._checksum(metadata["regcore.command"], made)
+        save_file(made, model, metadata=metadata)
         one_line(*run("predict", model, table), DATA, "the model is damaged")
 
 

@@ -6,6 +6,7 @@ that `regcore predict` needs nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from .search import Fitted, scores
 FORMAT = 1
 """Number of the layout of a model file."""
 
-_KEY = "regcore"
+_KEY, _CHECKSUM = "regcore.command", "sha256"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ def softmax(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return shifted
 
 
+def _checksum(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def save(path: str | os.PathLike[str], model: Model) -> None:
     """Write a model; the file appears whole or not at all."""
     require("safetensors", purpose="model files")
@@ -89,10 +99,9 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
         "recipe": {"kind": model.recipe.kind, "values": dict(model.recipe.values)},
         "facts": dict(model.facts),
     }
-    content = to_bytes(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-        metadata={_KEY: json.dumps(values, allow_nan=False)},
-    )
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(values, allow_nan=False)
+    content = to_bytes(arrays, metadata={_KEY: text, _CHECKSUM: _checksum(text, arrays)})
     with atomic_write(path) as file:
         file.write(content)
 
@@ -128,6 +137,8 @@ def load(path: str) -> Model:
                 path, f"its layout has number {values['format']}; this version of regcore reads {FORMAT}"
             )
         model = _assemble(values, arrays)
+        if metadata.get(_CHECKSUM) != _checksum(metadata[_KEY], arrays):
+            raise DataError(path, "the model is damaged: its checksum is not that of its content")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(path, f"the model is damaged ({type(error).__name__}: {error})") from error
     _check(path, model)
@@ -155,7 +166,7 @@ def _assemble(values: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Mo
 
 
 def _check(path: str, model: Model) -> None:
-    """Refuse arrays that do not fit together: the kernels would be asked to read beyond their ends."""
+    """Refuse arrays that do not fit together: a checksum keeps off accidents, not malice."""
     W, b, n_classes = model.fitted.W, model.fitted.b, len(model.classes)
     n_rows = 1 if n_classes == 2 and len(W) == 1 else n_classes
     wrong = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ _SPAN_L1 = (
     1e-4  # the weakest strength of a penalty with an L1 part, as a share of the one that leaves no weight
 )
 _SPAN_L2 = 1e-6
+_FINAL_TOL, _FINAL_MAX_ITER = 1e-4, 3000
 _MAX_ITER = 300  # enough to rank candidates; each starts from the one before
 
 
@@ -77,6 +78,7 @@ class SearchSettings:
     max_iter : int or None
         Most iterations of a fit; None: 300.
     tol : float
+        Of the fits that rank the candidates, and score no better when they go on; see `refit` for the winner's.
     n_threads : int or None
     """
 
@@ -88,7 +90,7 @@ class SearchSettings:
     n_folds: int = 5
     seed: int = 0
     max_iter: int | None = None
-    tol: float = 1e-3
+    tol: float = 1e-2
     n_threads: int | None = None
 
 
@@ -285,7 +287,8 @@ def refit(
     candidate: Candidate,
     settings: SearchSettings,
 ) -> Fitted:
-    """Train one candidate on rows for which `apply_constant` is done."""
+    """Train one candidate to the end, on rows for which `apply_constant` is done."""
+    settings = replace(settings, tol=_FINAL_TOL, max_iter=settings.max_iter or _FINAL_MAX_ITER)
     fitted = fit_scaling(X, scaling)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `search` has said what there is to say
