@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
@@ -132,6 +132,7 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
                                rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
+    rc_status rc_colour_counts(const unsigned char *, int64_t, const int32_t *, int64_t *, rc_error *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
     rc_status rc_isa_select(const char *)
@@ -212,6 +213,24 @@ def measure_limits(dtype, int n_threads):
         status = rc_measure_limits(real, n_threads, &bandwidth, &peak)
     _check(status, &error)
     return bandwidth, peak
+
+
+def colour_counts(const unsigned char[::1] pixels not None, bins):
+    """Pixels of each bin over hue, saturation and value; `pixels` are bytes, four a pixel, of which three count."""
+    cdef int32_t parts[3]
+    cdef int64_t n = pixels.shape[0] // 4
+    cdef rc_status status
+    cdef rc_error error
+    parts[0], parts[1], parts[2] = bins
+    if pixels.shape[0] % 4:
+        raise ValueError(f"pixels must be four bytes each; got {pixels.shape[0]} bytes")
+    n_bins = max(1, int(parts[0]) * int(parts[1]) * int(parts[2]))
+    counts = np.empty(n_bins if n_bins < 2**31 else 1, np.int64)
+    cdef int64_t[::1] out = counts
+    with nogil:
+        status = rc_colour_counts(&pixels[0] if n else NULL, n, parts, &out[0], &error)
+    _check(status, &error)
+    return counts
 
 
 # A wrong name must not make the import fail: then no program could say in its own words what is wrong. The first

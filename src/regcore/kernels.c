@@ -1,5 +1,6 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
+#include "colours.h"
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"
@@ -58,4 +59,5 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .add_moments = add_moments,
     .read_all = read_all,
     .multiply_add = multiply_add,
+    .colour_bins = colour_bins,
 };

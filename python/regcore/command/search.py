@@ -78,7 +78,7 @@ class SearchSettings:
     max_iter : int or None
         Most iterations of a fit; None: 300.
     tol : float
-        Of the fits that rank the candidates, and score no better when they go on; see `refit` for the winner's.
+        Of the fits that rank the candidates, which score no better when they go on. `refit` goes on.
     n_threads : int or None
     """
 
