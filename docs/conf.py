@@ -8,6 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
+import api_page
+
+api_page.write(Path(__file__).with_name("api.rst"))  # before autosummary looks for it
+
 project = "regcore"
 author = "The regcore developers"
 copyright = "The regcore developers"

@@ -5,8 +5,8 @@ S = 255 (V - min) / V, and H in steps of two degrees, 0..179. Pillow's own HSV m
 other roundings, so a histogram made from it does not compare with the ones found in tutorials and papers.
 
 A histogram never forms the HSV image: the core counts the pixels of each bin as it computes them.
-`rgb_to_hsv` is the same in NumPy, by tables: both H and S depend on few small integers (the chroma V - min, V,
-and the hue's numerator).
+`rgb_to_hsv` is the same in NumPy, by tables: both H and S depend on few small integers (the chroma V - min,
+V, and the hue's numerator).
 """
 
 from __future__ import annotations
