@@ -32,7 +32,7 @@ print(X.shape, f"{X.nnz / X.shape[0]:.0f} words a text")
 # %%
 # Two classes and one row of weights: the binary form.
 
-objective = regcore.Objective(X, y, penalty=regcore.L1(3e-3), binary=True)
+objective = regcore.Objective(X, y, penalty=regcore.L1(3e-4), binary=True)
 result = regcore.fit(objective, solver="fista", tol=1e-4)
 W = result.W[0]
 right = (objective.predict(result.W, result.b) == y).mean()
@@ -42,7 +42,7 @@ print(f"{np.count_nonzero(W)} of {len(W)} words are left; {right:.1%} of the tex
 # What they are. Below zero a word speaks for NumPy, above it for statistics.
 
 order = np.argsort(W)
-shown = np.concatenate([order[:10], order[-10:]])
+shown = [j for j in (*order[:10], *order[-10:]) if W[j]]
 figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 ax.barh(words[shown], W[shown], color=np.where(W[shown] < 0, "#c8553d", "#2a6f97"))
 ax.axvline(0, color="#888", lw=0.8)
