@@ -331,10 +331,10 @@ cdef class Problem:
     cdef readonly object weight_sums
 
     def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
-        check_isa()
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
+        check_isa()
         self.arrays = (X, y, weights)
         if isinstance(X, tuple):
             data, indices, indptr, shape = X
