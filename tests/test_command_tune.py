@@ -203,6 +203,7 @@ def test_tune_and_predict(run, table, tmp_path):
     code, text, err = run("predict", model, table, "-o", out)
     assert (code, text) == (OK, "")
     assert "samples with a label are predicted right" in err
+    assert "the model was trained on these samples; on new ones expect" in err
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert list(rows[0]) == ["sample", "predicted", "label", "p_a", "p_b", "p_c"]
     assert len(rows) == 90

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -345,6 +346,9 @@ def predict(arguments: argparse.Namespace) -> None:
     if found.n_right is not None:
         share = 100 * found.n_right / found.n_known
         terminal.remark(f"{share:.2f} % of {found.n_known:,} samples with a label are predicted right")
+        if _same_path(arguments.data, model.facts.get("data")):
+            expected = 100 * float(model.facts["expected_accuracy"]["mean"])
+            terminal.remark(f"the model was trained on these samples; on new ones expect {expected:.2f} %")
     blocks = (
         iter([json.dumps(to_json(found), indent=2, allow_nan=False) + "\n"])
         if arguments.json
@@ -357,6 +361,10 @@ def predict(arguments: argparse.Namespace) -> None:
     with writing(arguments.output), atomic_write(arguments.output) as file:
         for block in blocks:
             file.write(block.encode("utf-8", "surrogateescape"))
+
+
+def _same_path(path: str, other: object) -> bool:
+    return isinstance(other, str) and os.path.realpath(path) == os.path.realpath(other)
 
 
 # -- regcore report ------------------------------------------------------------------------------------------
