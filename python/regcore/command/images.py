@@ -6,7 +6,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +37,9 @@ DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+_AT_A_TIME = 8  # images of one task: threads that hand over less often wait less for each other
 
 
 class DamagedImageError(Exception):
@@ -242,25 +245,29 @@ def _read_all(
     """A row for each file, and which of them were read."""
     X = np.empty((len(files), features.n_features), dtype=features.dtype)
     kept = np.ones(len(files), dtype=bool)
+
+    def read(first: int) -> None:
+        for i in range(first, min(first + _AT_A_TIME, len(files))):
+            try:
+                X[i] = read_image(files[i], features)
+            except DamagedImageError as error:
+                if not skip_damaged:
+                    raise DataError(
+                        files[i], f"damaged or not an image ({error}); --skip-damaged leaves such files out"
+                    ) from error
+                kept[i] = False
+
     with warnings.catch_warnings(), ThreadPoolExecutor(n_threads or usable_cpus()) as pool:
         # Remarks on odd metadata or large images, about pictures that are read all the same.
         warnings.simplefilter("ignore")
         Image.init()
-        # Threads serve well here: Pillow and NumPy release the GIL in the parts that take the time.
-        rows = deque(pool.submit(read_image, path, features) for path in files)
+        # Threads serve well here: Pillow and the core release the GIL in the parts that take the time.
+        parts = [pool.submit(read, first) for first in range(0, len(files), _AT_A_TIME)]
         try:
-            for i in range(len(files)):
-                try:
-                    X[i] = rows.popleft().result()  # popped: a row is not kept twice
-                except DamagedImageError as error:
-                    if not skip_damaged:
-                        raise DataError(
-                            files[i],
-                            f"damaged or not an image ({error}); --skip-damaged leaves such files out",
-                        ) from error
-                    kept[i] = False
+            for k, part in enumerate(parts):
+                part.result()  # in order: the first damaged image is the one that is named
                 if progress is not None:
-                    progress(i + 1, len(files))
+                    progress(min((k + 1) * _AT_A_TIME, len(files)), len(files))
         finally:  # after an error or Ctrl-C, what has not begun does not begin
             pool.shutdown(wait=False, cancel_futures=True)
     return X, kept
@@ -285,7 +292,7 @@ def read_image_folder(
     n_threads : int, optional
         Images decoded at a time; by default one per CPU of this process.
     progress : callable, optional
-        Called as ``progress(n_done, n_files)`` after each image.
+        Called as ``progress(n_done, n_files)`` after every few images.
 
     Raises
     ------
