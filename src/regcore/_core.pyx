@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
@@ -196,6 +196,7 @@ cdef extern from "regcore.h" nogil:
     void rc_dual_get_state(const rc_dual *, rc_dual_state *)
     void rc_dual_set_state(rc_dual *, const rc_dual_state *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
+    rc_status rc_colour_counts(const unsigned char *, int64_t, const int32_t *, int64_t *, rc_error *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
     rc_status rc_isa_select(const char *)
@@ -222,15 +223,26 @@ cdef extern from *:
 
 # ---------------------------------------------------------------- the CPU level
 
+cdef object _wrong_isa = None
+
+
 def select_isa(name=None):
     """Make a CPU level active: a name from ``info()["available"]``, or None for the best of them."""
+    global _wrong_isa
     cdef bytes encoded
     if name is None:
         rc_isa_select(NULL)
-        return
-    encoded = name.encode()
-    if rc_isa_select(encoded) != RC_OK:
-        raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    else:
+        encoded = name.encode()
+        if rc_isa_select(encoded) != RC_OK:
+            raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    _wrong_isa = None
+
+
+def check_isa():
+    """Raise ValueError if REGCORE_ISA names no CPU level of this machine, and none was chosen since."""
+    if _wrong_isa is not None:
+        raise ValueError(_wrong_isa)
 
 
 def available_isas():
@@ -267,7 +279,30 @@ def measure_limits(dtype, int n_threads):
     return bandwidth, peak
 
 
-select_isa(os.environ.get("REGCORE_ISA") or None)
+def colour_counts(const unsigned char[::1] pixels not None, bins):
+    """Pixels of each bin over hue, saturation and value; `pixels` are bytes, four a pixel, of which three count."""
+    cdef int32_t parts[3]
+    cdef int64_t n = pixels.shape[0] // 4
+    cdef rc_status status
+    cdef rc_error error
+    parts[0], parts[1], parts[2] = bins
+    if pixels.shape[0] % 4:
+        raise ValueError(f"pixels must be four bytes each; got {pixels.shape[0]} bytes")
+    n_bins = max(1, int(parts[0]) * int(parts[1]) * int(parts[2]))
+    counts = np.empty(n_bins if n_bins < 2**31 else 1, np.int64)
+    cdef int64_t[::1] out = counts
+    with nogil:
+        status = rc_colour_counts(&pixels[0] if n else NULL, n, parts, &out[0], &error)
+    _check(status, &error)
+    return counts
+
+
+# A wrong name must not make the import fail: then no program could say in its own words what is wrong. The first
+# problem that is made says it.
+try:
+    select_isa(os.environ.get("REGCORE_ISA") or None)
+except ValueError as error:
+    _wrong_isa = str(error)
 
 # ---------------------------------------------------------------- arrays
 
@@ -365,6 +400,7 @@ cdef class Problem:
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
+        check_isa()
         self.arrays = (X, y, weights)
         if isinstance(X, tuple):
             data, indices, indptr, shape = X

@@ -1,5 +1,6 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
+#include "colours.h"
 #include "conjugates.h"
 #include "dense.h"
 #include "dual.h"
@@ -89,4 +90,5 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .solve_upper = solve_upper,
     .read_all = read_all,
     .multiply_add = multiply_add,
+    .colour_bins = colour_bins,
 };

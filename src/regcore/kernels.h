@@ -278,6 +278,9 @@ typedef struct {
     /* --- the machine's limits */
     double (*read_all)(const void *data, int64_t n);
     double (*multiply_add)(int64_t n, int64_t *per_round);
+
+    /* --- pictures: index[i] = the bin of pixel i, of red, green, blue and a byte that is not read */
+    void (*colour_bins)(const unsigned char *pixels, int64_t n, const int32_t *bins, int32_t *index);
 } rc_kernels;
 
 /* check.c: 1 and an error with its row and column if a number of X in these rows is NaN or infinite */

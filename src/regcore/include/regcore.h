@@ -325,6 +325,14 @@ void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
 /* Goes on from such a state, after an rc_dual_refresh. */
 void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
 
+/*
+ * Counts of pixels by colour: `bins` equal parts of hue [0, 180), saturation [0, 256) and value [0, 256), value's
+ * fastest, into counts (bins[0] * bins[1] * bins[2]).  A pixel is four bytes: red, green, blue, and one that is not
+ * read.  One thread.
+ */
+rc_status rc_colour_counts(const unsigned char *pixels, int64_t n, const int32_t bins[3], int64_t *counts,
+                           rc_error *error);
+
 /* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second.
  */
 rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);
