@@ -16,9 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import regcore
+import regcore.estimators.classifier as classifier_module
+import regcore.estimators.prediction as prediction_module
 from regcore import ConvergenceWarning, ElasticNet, LinearClassifier, Objective, fit
 
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
@@ -36,39 +37,6 @@ def two(iris):
     """Two classes that overlap."""
     X, y = iris
     return X[50:], y[50:]
-
-
-# --------------------------------------------------------------------------------------------------
-# scikit-learn's checks
-# --------------------------------------------------------------------------------------------------
-# The order of the samples decides about a stochastic fit: repeated samples give other batches than weights.
-STOCHASTIC = {
-    "check_sample_weight_equivalence_on_dense_data",
-    "check_sample_weight_equivalence_on_sparse_data",
-}
-
-
-def checks():
-    chosen = [LinearClassifier(loss=loss) for loss in LOSSES]
-    chosen += [LinearClassifier(penalty=penalty) for penalty in PENALTIES]
-    chosen += [LinearClassifier(loss="hinge", penalty=penalty, solver="sgd") for penalty in PENALTIES]
-    chosen += [LinearClassifier(solver="sgd", average=True)]
-    for estimator in chosen:
-        name = f"{estimator.loss}-{estimator.penalty}-{estimator.solver}"
-        for found, check in estimator_checks_generator(estimator):
-            check_name = getattr(check, "func", check).__name__
-            yield pytest.param(found, check, id=f"{name}-{check_name}")
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(checks()))
-def test_scikit_learn_checks(estimator, check):
-    name = getattr(check, "func", check).__name__
-    stochastic = estimator.solver == "sgd" or estimator.loss in ("hinge", "crammer_singer")
-    if name in STOCHASTIC and stochastic:
-        pytest.skip("the order of the samples decides about a stochastic fit")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -184,10 +152,8 @@ def test_x_is_not_copied(iris, monkeypatch, dtype, coef_dtype, order):
     X = np.repeat(X, 2, axis=0)[::2] if order == "strided" else X
     X.flags.writeable = order != "read-only"
     seen = []
-    real = regcore.estimators.Objective
-    monkeypatch.setattr(
-        regcore.estimators, "Objective", lambda X, *a, **k: seen.append(X) or real(X, *a, **k)
-    )
+    for module in (classifier_module, prediction_module):
+        monkeypatch.setattr(module, "Objective", lambda X, *a, **k: seen.append(X) or Objective(X, *a, **k))
     classifier = LinearClassifier(tol=None, max_iter=3).fit(X, y)
     classifier.predict(X)
     assert len(seen) == 2

@@ -1,0 +1,19 @@
+"""The scikit-learn face: estimators over the solvers, their files, and their pictures.
+
+``classifier`` and ``search`` hold the estimators, ``prediction`` what a fitted one does with new data,
+``data`` and ``weights`` what they make of the arrays that they are given. Besides the command, nothing else
+in regcore imports scikit-learn.
+"""
+
+from __future__ import annotations
+
+try:
+    from sklearn.utils.validation import validate_data as _needs_scikit_learn_1_6  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'the estimators need scikit-learn 1.6 or newer: pip install "regcore[sklearn]"'
+    ) from error
+
+from regcore.estimators.classifier import LinearClassifier
+
+__all__ = ["LinearClassifier"]
