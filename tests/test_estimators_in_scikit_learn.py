@@ -1,4 +1,4 @@
-"""The estimators inside scikit-learn's own: pipelines, searches, ensembles, calibration, selection, routing."""
+"""The estimators inside those of scikit-learn: pipelines, searches, ensembles, calibration, routing."""
 
 from __future__ import annotations
 
