@@ -355,7 +355,8 @@ class LinearClassifier(LinearPrediction):
         return from_estimator(self.penalty, self.alpha, self.l1_ratio)
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in solver.options}
+        known = solver.options
+        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in known}
 
     def _n_steps(self, objective: Objective) -> int:
         """Steps of an epoch of "sgd"; any other iteration counts as an epoch."""

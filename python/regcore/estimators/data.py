@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sklearn import get_config
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,7 +44,12 @@ def checked(estimator: BaseEstimator, X: Any) -> Any:
 def checked_with_labels(estimator: BaseEstimator, X: Any, y: Any, *, reset: bool = True) -> tuple[Any, Array]:
     """Return training data as an array or CSR matrix, and its labels as an array of one dimension."""
     _refuse_columns(X)
-    X, y = validate_data(estimator, as_numpy("X", X), as_numpy("y", y), reset=reset, **_SETTINGS)
+    X, y = as_numpy("X", X), as_numpy("y", y)
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS":  # nothing to be checked or converted
+        X = validate_data(estimator, X, reset=reset, **_SETTINGS)
+        check_consistent_length(X, y)
+        return X, y
+    X, y = validate_data(estimator, X, y, reset=reset, **_SETTINGS)
     if y.dtype.kind not in "biuUSO":  # such as fractions; `encoded` tells the others apart
         check_classification_targets(y)
     return X, y
