@@ -1,9 +1,9 @@
 """regcore: regularised linear classifiers on a CPU, at the limit of the machine.
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
-(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`), a scikit-learn estimator over
-them (`LinearClassifier`, loaded when it is first named: it needs scikit-learn, all else NumPy alone), and the
-same mathematics in plain NumPy (`regcore.reference`).
+(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`), and the same mathematics in plain NumPy
+(`regcore.reference`): all of that needs NumPy alone. scikit-learn's face over them is loaded when it is first
+named: the estimator `LinearClassifier`, its files (`save_model`, `load_model`, `to_onnx`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from regcore.solvers import ConvergenceWarning, FitResult, fit
 
 if TYPE_CHECKING:
     from regcore.estimators import LinearClassifier as LinearClassifier
+    from regcore.estimators import ModelFileError as ModelFileError
+    from regcore.estimators import load_model as load_model
+    from regcore.estimators import save_model as save_model
+    from regcore.estimators import to_onnx as to_onnx
 
 __version__ = "0.1.0"
 
 # Not in __all__: "from regcore import *" must not need scikit-learn.
-_LAZY = ("LinearClassifier",)
+_LAZY = ("LinearClassifier", "ModelFileError", "load_model", "save_model", "to_onnx")
 
 __all__ = [
     "L1",

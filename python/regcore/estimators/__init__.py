@@ -1,7 +1,8 @@
 """The scikit-learn face: estimators over the solvers, their files, and their pictures.
 
 ``classifier`` and ``search`` hold the estimators, ``prediction`` what a fitted one does with new data,
-``data`` and ``weights`` what they make of the arrays that they are given. Besides the command, nothing else
+``data`` and ``weights`` what they make of the arrays that they are given; ``model_files`` and ``onnx_export``
+write models to files. Besides the command, nothing else
 in regcore imports scikit-learn.
 """
 
@@ -15,5 +16,13 @@ except ImportError as error:
     ) from error
 
 from regcore.estimators.classifier import LinearClassifier
+from regcore.estimators.model_files import ModelFileError, load_model, save_model
+from regcore.estimators.onnx_export import to_onnx
 
-__all__ = ["LinearClassifier"]
+__all__ = [
+    "LinearClassifier",
+    "ModelFileError",
+    "load_model",
+    "save_model",
+    "to_onnx",
+]

@@ -45,7 +45,9 @@ def checked_with_labels(estimator: BaseEstimator, X: Any, y: Any, *, reset: bool
     """Return training data as an array or CSR matrix, and its labels as an array of one dimension."""
     _refuse_columns(X)
     X, y = as_numpy("X", X), as_numpy("y", y)
-    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS":  # nothing to be checked or converted
+    if (
+        type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS"
+    ):  # nothing to be checked or converted
         X = validate_data(estimator, X, reset=reset, **_SETTINGS)
         check_consistent_length(X, y)
         return X, y
