@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from regcore import LinearClassifier, Objective
+from regcore import LinearClassifier, LinearClassifierCV, Objective
 from regcore.penalties import from_estimator
 from regcore.solvers.registry import resolve_solver
 
@@ -23,30 +23,32 @@ AT_THE_OPTIMUM = {
 }
 
 
-def solver_of(estimator):
-    """Name of the solver that an estimator takes."""
-    objective = Objective(
-        np.eye(3),
-        np.arange(3),
-        loss=estimator.loss,
-        penalty=from_estimator(estimator.penalty, estimator.alpha, estimator.l1_ratio),
-    )
-    return resolve_solver(estimator.solver, objective).name
+def solvers_of(estimator):
+    """Names of the solvers that an estimator takes."""
+    searches = isinstance(estimator, LinearClassifierCV)
+    for penalty in estimator.penalties if searches else [estimator.penalty]:
+        objective = Objective(
+            np.eye(3), np.arange(3), loss=estimator.loss, penalty=from_estimator(penalty, 1e-4, 0.5)
+        )
+        yield resolve_solver(estimator.solver, objective).name
 
 
 def checks():
     chosen = [LinearClassifier(loss, penalty) for loss in LOSSES for penalty in PENALTIES]
     chosen += [LinearClassifier("hinge", penalty, solver="sgd") for penalty in PENALTIES]
     chosen += [LinearClassifier(solver="sgd", average=True)]
+    chosen += [LinearClassifierCV(loss, alphas=2, l1_ratios=(0.5,), cv=3) for loss in LOSSES]
     for estimator in chosen:
-        solver = solver_of(estimator)
-        name = f"{estimator.loss}-{estimator.penalty}-{estimator.solver}"
+        is_random = "sgd" in solvers_of(estimator)
+        penalty = getattr(estimator, "penalty", "search")
+        name = f"{estimator.loss}-{penalty}-{estimator.solver}"
         for found, check in estimator_checks_generator(estimator):
             check_name = getattr(check, "func", check).__name__
             if check_name in AT_THE_OPTIMUM:
-                if solver == "sgd":
+                if is_random:
                     continue
-                found = clone(found).set_params(alpha=0.1, tol=1e-11, max_iter=100_000)
+                strength = {"alphas": [0.1]} if penalty == "search" else {"alpha": 0.1}
+                found = clone(found).set_params(tol=1e-11, max_iter=100_000, **strength)
             yield pytest.param(found, check, id=f"{name}-{check_name}")
 
 

@@ -2,8 +2,9 @@
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
 (`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`), and the same mathematics in plain NumPy
-(`regcore.reference`): all of that needs NumPy alone. scikit-learn's face over them is loaded when it is first
-named: the estimator `LinearClassifier`, its files (`save_model`, `load_model`, `to_onnx`).
+(`regcore.reference`): all of that needs NumPy alone. What is for scikit-learn is loaded when first named:
+the estimators `LinearClassifier` and `LinearClassifierCV`, and their files (`save_model`, `load_model` and
+`to_onnx`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from regcore.solvers import ConvergenceWarning, FitResult, fit
 
 if TYPE_CHECKING:
     from regcore.estimators import LinearClassifier as LinearClassifier
+    from regcore.estimators import LinearClassifierCV as LinearClassifierCV
     from regcore.estimators import ModelFileError as ModelFileError
     from regcore.estimators import load_model as load_model
     from regcore.estimators import save_model as save_model
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Not in __all__: "from regcore import *" must not need scikit-learn.
-_LAZY = ("LinearClassifier", "ModelFileError", "load_model", "save_model", "to_onnx")
+_LAZY = ("LinearClassifier", "LinearClassifierCV", "ModelFileError", "load_model", "save_model", "to_onnx")
 
 __all__ = [
     "L1",

@@ -18,9 +18,11 @@ except ImportError as error:
 from regcore.estimators.classifier import LinearClassifier
 from regcore.estimators.model_files import ModelFileError, load_model, save_model
 from regcore.estimators.onnx_export import to_onnx
+from regcore.estimators.search import LinearClassifierCV
 
 __all__ = [
     "LinearClassifier",
+    "LinearClassifierCV",
     "ModelFileError",
     "load_model",
     "save_model",
