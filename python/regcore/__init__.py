@@ -3,8 +3,8 @@
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
 (`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`), and the same mathematics in plain NumPy
 (`regcore.reference`): all of that needs NumPy alone. What is for scikit-learn is loaded when first named:
-the estimators `LinearClassifier` and `LinearClassifierCV`, and their files (`save_model`, `load_model` and
-`to_onnx`).
+the estimators `LinearClassifier` and `LinearClassifierCV`, their files (`save_model`, `load_model` and
+`to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from regcore.solvers import ConvergenceWarning, FitResult, fit
 
 if TYPE_CHECKING:
+    from regcore.estimators import CoefficientsDisplay as CoefficientsDisplay
+    from regcore.estimators import ConvergenceDisplay as ConvergenceDisplay
     from regcore.estimators import LinearClassifier as LinearClassifier
     from regcore.estimators import LinearClassifierCV as LinearClassifierCV
     from regcore.estimators import ModelFileError as ModelFileError
+    from regcore.estimators import PenaltyComparisonDisplay as PenaltyComparisonDisplay
+    from regcore.estimators import RegularizationPathDisplay as RegularizationPathDisplay
     from regcore.estimators import load_model as load_model
     from regcore.estimators import save_model as save_model
     from regcore.estimators import to_onnx as to_onnx
@@ -28,7 +32,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Not in __all__: "from regcore import *" must not need scikit-learn.
-_LAZY = ("LinearClassifier", "LinearClassifierCV", "ModelFileError", "load_model", "save_model", "to_onnx")
+_LAZY = (
+    "CoefficientsDisplay",
+    "ConvergenceDisplay",
+    "LinearClassifier",
+    "LinearClassifierCV",
+    "ModelFileError",
+    "PenaltyComparisonDisplay",
+    "RegularizationPathDisplay",
+    "load_model",
+    "save_model",
+    "to_onnx",
+)
 
 __all__ = [
     "L1",

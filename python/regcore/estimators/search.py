@@ -19,6 +19,7 @@ from regcore.estimators.classifier import LinearClassifier
 from regcore.estimators.data import checked_with_labels, encoded
 from regcore.estimators.folds import fit_folds
 from regcore.estimators.prediction import LinearPrediction
+from regcore.estimators.strengths import spaced_strengths
 from regcore.estimators.weights import sample_weights
 from regcore.losses import Loss, resolve_loss
 from regcore.objective import Objective
@@ -267,8 +268,16 @@ class LinearClassifierCV(LinearPrediction):
         (eps,) = _numbers("eps", [self.eps])
         if not 0 < eps < 1:
             raise ValueError(f"eps must be in (0, 1); got {self.eps}")
-        greatest = _least_strength_without_weights(X, codes, weights, loss, n_classes, self.n_threads)
-        return greatest * np.logspace(0, np.log10(eps), int(self.alphas))
+        return spaced_strengths(
+            X,
+            codes,
+            weights,
+            loss=loss,
+            n_classes=n_classes,
+            n_alphas=int(self.alphas),
+            eps=eps,
+            n_threads=self.n_threads,
+        )
 
     def _fold_weights(self, classes: Array, codes: Array, weights: Array | None, train: Array) -> Array:
         """Weights of all samples, zero for those that the fold leaves out; an index may repeat."""
@@ -403,32 +412,6 @@ def _cv_results(
         [np.mean([(result.W == 0).mean() for result in row]) for row in results]
     )
     return found
-
-
-def _least_strength_without_weights(
-    X: Any, codes: Array, weights: Array | None, loss: Loss, n_classes: int, n_threads: int | None
-) -> float:
-    """Largest entry of the gradient at W = 0: there an L1 penalty of more strength keeps every weight zero.
-
-    The intercept is that of the classes' shares for cross_entropy, its optimum, and otherwise zero.
-    """
-    binary = n_classes == 2 and loss.has_binary_form
-    objective = Objective(
-        X,
-        codes,
-        loss=loss,
-        sample_weight=weights,
-        n_classes=n_classes,
-        binary=binary,
-        n_threads=n_threads,
-    )
-    b = np.zeros(objective.n_outputs)
-    if loss is Loss.CROSS_ENTROPY:
-        totals = np.bincount(codes, weights, minlength=n_classes)
-        logs = np.log(np.maximum(totals, np.finfo(float).tiny) / totals.sum())
-        b = logs[1:] - logs[:1] if binary else logs
-    gradient = objective.value_and_grad(np.zeros(objective.weight_shape), b).grad_W
-    return float(np.abs(gradient).max()) or 1.0
 
 
 def _numbers(argument: str, values: Any) -> list[float]:
