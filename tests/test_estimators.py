@@ -51,10 +51,12 @@ def test_is_scikit_learns_logistic_regression(iris, penalty):
     )
     ratio = {"l1": 1.0, "l2": 0.0, "elasticnet": l1_ratio, None: 0.0}[penalty]
     C = np.inf if penalty is None else 1 / (alpha * len(y))
+    # from 1.8 on l1_ratio alone says which penalty is meant
+    kind = {"penalty": penalty} if LogisticRegression().get_params().get("penalty") == "l2" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = LogisticRegression(
-            C=C, l1_ratio=ratio, solver="lbfgs" if ratio == 0 else "saga", tol=1e-8, max_iter=20000
+            C=C, l1_ratio=ratio, solver="lbfgs" if ratio == 0 else "saga", tol=1e-8, max_iter=20000, **kind
         ).fit(X, y)
     if penalty is not None:
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-3)

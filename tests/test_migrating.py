@@ -75,9 +75,8 @@ def test_logistic_regression(request, data, l1_ratio, with_weights):
     alpha = 1 / (C * (len(y) if w is None else w.sum()))
     penalty = {0.0: "l2", 1.0: "l1"}.get(l1_ratio, "elasticnet")
     ours = LinearClassifier(penalty=penalty, alpha=alpha, l1_ratio=l1_ratio, **TIGHT).fit(X, y, w)
-    kind = {} if "penalty" not in inspect.signature(LogisticRegression).parameters else {"penalty": penalty}
-    if kind and LogisticRegression().penalty == "deprecated":
-        kind = {}
+    # from 1.8 on l1_ratio alone says which penalty is meant
+    kind = {"penalty": penalty} if LogisticRegression().get_params().get("penalty") == "l2" else {}
     theirs = quiet(
         LogisticRegression(C=C, l1_ratio=l1_ratio, solver="saga", tol=1e-10, max_iter=20_000, **kind), X, y, w
     )
@@ -101,8 +100,8 @@ def test_sgd_classifier(two, weights, loss, name, penalty):
             penalty=penalty,
             alpha=alpha,
             l1_ratio=0.3,
-            learning_rate="invscaling",
-            eta0=0.02,  # "optimal" steps grow without end on the squared hinge
+            learning_rate="constant",  # "optimal" steps grow without end on the squared hinge
+            eta0=1e-3,
             max_iter=3000,
             tol=None,
             random_state=0,

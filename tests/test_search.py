@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
-from sklearn.metrics import make_scorer, recall_score
+from sklearn.metrics import make_scorer, matthews_corrcoef
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -177,9 +177,7 @@ def test_of_equal_scores_the_first_is_taken(iris):
     ],
     ids=["int", "splitter", "shuffle", "mask", "lists"],
 )
-@pytest.mark.parametrize(
-    "scoring", [None, "accuracy", "neg_log_loss", make_scorer(recall_score, average="macro")]
-)
+@pytest.mark.parametrize("scoring", [None, "accuracy", "neg_log_loss", make_scorer(matthews_corrcoef)])
 def test_folds_and_scorers(iris, cv, scoring):
     if isinstance(cv, list) and isinstance(cv[0][0], list):
         cv = [(np.array(train), np.array(test)) for train, test in cv]
