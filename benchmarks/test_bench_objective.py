@@ -117,6 +117,21 @@ def test_standardised(compare, dense, implementation):
     )
 
 
+@pytest.mark.operation("Objective.dual_gap")
+@each_implementation
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
+def test_dual_gap(compare, dense, implementation, loss):
+    p = dense(SHAPE, "float32")
+    penalty = regcore.ElasticNet(1e-3, 0.5)
+    objective = prepared(p, loss=loss, penalty=penalty)
+    compare(
+        f"Objective.dual_gap {loss} float32 {p.shape}",
+        implementation,
+        lambda: objective.dual_gap(p.W, p.b),
+        lambda: reference.dual_gap(p.X, p.y, p.W, p.b, loss=loss, penalty=penalty),
+    )
+
+
 @pytest.mark.operation("Objective.scores")
 @each_implementation
 @pytest.mark.parametrize("shape", PREDICTION_SHAPES, ids=str)

@@ -20,6 +20,8 @@ LAYERS = {
     "_core": 0,
     "losses": 1,
     "penalties": 1,
+    "weights": 1,
+    "certificate": 1,
     "reference": 2,
     "objective": 2,
     "solvers": 3,

@@ -171,6 +171,15 @@ def test_any_first_step_will_do(rng, step):
     assert result.value == pytest.approx(fit(objective, tol=1e-6, max_iter=5000).value, rel=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_stay_finite_where_the_gradient_vanishes(dtype):
+    X, y = np.repeat(np.eye(3), 4, axis=0).astype(dtype), np.repeat(np.arange(3), 4)
+    result = fit(Objective(X, y), solver="fista", tol=None, max_iter=4000, init=1e4 * np.eye(3, dtype=dtype))
+    assert result.n_iter == 4000
+    assert np.isfinite(result.W).all()
+    assert result.value == 0
+
+
 def test_nothing_to_learn(rng):
     # no feature, balanced classes: zero is the minimum, and so is the gradient there
     objective = make_objective(np.zeros((6, 4)), np.arange(6) % 3)

@@ -1,10 +1,10 @@
 """regcore: regularised linear classifiers on a CPU, at the limit of the machine.
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
-(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`), and the same mathematics in plain NumPy
-(`regcore.reference`): all of that needs NumPy alone. What is for scikit-learn is loaded when first named:
-the estimators `LinearClassifier` and `LinearClassifierCV`, their files (`save_model`, `load_model` and
-`to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
+(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), and the
+same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy alone. What is for scikit-learn is
+loaded when it is first named: the estimators `LinearClassifier` and `LinearClassifierCV`, their files
+(`save_model`, `load_model` and `to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
-from regcore.solvers import ConvergenceWarning, FitResult, fit
+from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progress, fit
+from regcore.weights import sample_weights
 
 if TYPE_CHECKING:
     from regcore import reference as reference
@@ -50,16 +51,19 @@ __all__ = [
     "L1",
     "L2",
     "ConvergenceWarning",
+    "EarlyStopping",
     "ElasticNet",
     "FitResult",
     "GroupL1",
     "Loss",
     "Objective",
     "Penalty",
+    "Progress",
     "ValueAndGrad",
     "fit",
     "loss_and_grad",
     "reference",
+    "sample_weights",
 ]
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ class Problem:
         loss: int,
         n_classes: int,
         n_models: int = 1,
+        label_smoothing: float = 0.0,
     ) -> None: ...
     def evaluate(
         self,
@@ -40,6 +42,26 @@ class Problem:
         values: _Doubles,
         grad_W: _Array | None,
         grad_b: _Array | None,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
+    def conjugate(
+        self,
+        W: _Array,
+        b: _Array | None,
+        u: _Array | None,
+        shrink: _Doubles,
+        lose: _Doubles,
+        gain: _Doubles,
+        values: _Doubles,
+        n_threads: int,
+        standardize: _Standardization = None,
+    ) -> None: ...
+    def adjoint(
+        self,
+        u: _Array | None,
+        grad_W: _Array,
+        grad_b: _Array,
         n_threads: int,
         standardize: _Standardization = None,
     ) -> None: ...
@@ -81,6 +103,8 @@ class StochasticGradient:
     def epoch(self) -> float: ...
     def set_eta0(self, eta0: float) -> None: ...
     def parameters(self, W: _Array, b: _Array | None, averaged: bool) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def set_state(self, given: Mapping[str, Any]) -> None: ...
 
 def penalty_value(W: _Array, l1: float, l2: float, group: float) -> Any: ...
 def penalty_gradient(W: _Array, l1: float, l2: float, group: float, out: _Array | None = None) -> _Array: ...

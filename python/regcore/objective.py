@@ -9,15 +9,28 @@ computed in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+import hashlib
+from numbers import Real
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from regcore import _core
+from regcore.certificate import (
+    best_bound,
+    feasible_scale,
+    intercept_shift,
+    minimal_subgradient,
+    no_shift,
+    penalty_conjugate,
+)
 from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[Any]
@@ -27,7 +40,18 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
+_SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
+
+
+# What a loss bounds by 1 of its slopes in the scores of the other classes: their sum, each, or nothing.
+_DUAL_BOUND: dict[Loss, Literal["sum", "each"] | None] = {
+    Loss.CROSS_ENTROPY: "sum",
+    Loss.HINGE: "each",
+    Loss.SQUARED_HINGE: None,
+    Loss.CRAMMER_SINGER: "sum",
+}
 
 
 class ValueAndGrad(NamedTuple):
@@ -53,8 +77,10 @@ class Objective:
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
         Used as it is: see the module's description.
-    y : array-like of integers of shape (n_samples,)
-        Labels 0 .. n_classes - 1.
+    y : array-like of shape (n_samples,) or (n_samples, n_classes)
+        Labels 0 .. n_classes - 1. For cross_entropy also soft targets: probabilities of the classes, float32
+        or float64, one row a sample; in the binary form those of label 1 alone will do. The loss is then
+        -sum_c y[c] log p[c].
     loss : {"cross_entropy", "hinge", "squared_hinge", "crammer_singer"}
     penalty : Penalty, default=None
         `L1`, `L2`, `ElasticNet`, `GroupL1`, or None.
@@ -70,6 +96,9 @@ class Objective:
     standardize : bool or (mean, scale), default=False
         Work on (x - mean) / scale without a copy of X: both are folded into W, b and the gradient.
         True computes them by `column_statistics`, with the sample weights; a constant column keeps scale 1.
+    label_smoothing : float, default=0.0
+        e in [0, 1), for cross_entropy: the target of a sample is (1 - e) times its own (1 for its label) plus
+        e / n_classes for every class.
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it, to the last bit.
 
@@ -81,6 +110,7 @@ class Objective:
     n_models : int or None
     loss : Loss
     penalty : Penalty or None
+    label_smoothing : float
     mean, scale : ndarray of float64 of shape (n_features,), or None
         The standardisation.
 
@@ -95,7 +125,8 @@ class Objective:
     Notes
     -----
     The arrays are borrowed and checked once. Values of X may change between two evaluations; labels, weights
-    and above all the indices of a CSR matrix must not, since nothing checks them again.
+    and above all the indices of a CSR matrix must not, since nothing checks them again. `dual_gap` keeps the
+    sums of the classes from its first call on, so that X must not change after that either.
     """
 
     def __init__(
@@ -110,6 +141,7 @@ class Objective:
         binary: bool = False,
         n_models: int | None = None,
         standardize: bool | tuple[Any, Any] = False,
+        label_smoothing: float = 0.0,
         n_threads: int | None = None,
     ) -> None:
         self.loss = resolve_loss(loss, binary=binary)
@@ -119,9 +151,12 @@ class Objective:
         self._n_threads = _thread_count(n_threads)
         self._X, shape = _matrix(X)
         self.n_samples, self.n_features = shape
-        self._y = _labels(y, self.n_samples)
+        self._y = _labels(y, self.n_samples, self.loss, binary)
+        self.label_smoothing = _label_smoothing(label_smoothing, self.loss)
+        if self._y.ndim == 2:
+            n_classes = _columns(self._y) if n_classes is None else n_classes
         if n_classes is None:
-            n_classes = max(2, int(self._y.max(initial=0)) + 1)
+            n_classes = 2 if self._y.dtype.kind == "f" else max(2, int(self._y.max(initial=0)) + 1)
             if n_classes > _MOST_CLASSES:
                 raise ValueError(f"y must hold labels below 2**24; got {n_classes - 1}")
         n_classes = _integer("n_classes", n_classes)
@@ -133,6 +168,8 @@ class Objective:
             )
         if n_classes > _MOST_CLASSES:
             raise ValueError(f"n_classes must be at most 2**24; got {n_classes}")
+        if self._y.ndim == 2 and self._y.shape[1] != n_classes:
+            raise ValueError(f"y must have n_classes={n_classes} columns; got shape {self._y.shape}")
         self.n_classes = n_classes
         self.binary = binary
         self.n_outputs = 1 if binary else self.n_classes
@@ -149,8 +186,16 @@ class Objective:
                 )
         self.n_models = n_models
         self._problem = _core.Problem(
-            self._X, self._y, self._weights, int(self.loss), self.n_outputs, n_models or 1
+            self._X,
+            self._y,
+            self._weights,
+            int(self.loss),
+            self.n_outputs,
+            n_models or 1,
+            self.label_smoothing,
         )
+        self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self.mean: Array | None = None
         self.scale: Array | None = None
         if standardize is not False:
@@ -184,6 +229,10 @@ class Objective:
         """Type in which X is stored."""
         dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
         return dtype
+
+    @property
+    def _is_soft(self) -> bool:
+        return self._y.dtype.kind == "f"
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -342,6 +391,204 @@ class Objective:
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
 
+    # ------------------------------------------------------------------ a part of the samples
+
+    def _split(self, share: float, seed: int) -> tuple[Objective, Callable[[Array, Array], float]]:
+        """Set a share of the samples aside, of every class alike unless the targets are soft.
+
+        Return the objective of the others, and the mean loss of those as a function of W and b.
+        """
+        weights = np.ones(self.n_samples) if self._weights is None else self._weights.astype(np.float64)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(weights))
+        if not self._is_soft:
+            rows = rows[np.argsort(self._y[rows], kind="stable")]
+        # every 1/share-th of the rows in the order of their labels
+        counts = np.floor(np.arange(len(rows) + 1) * share)
+        held_out = np.sort(rows[np.diff(counts) > 0])
+        if not 0 < len(held_out) < len(rows):
+            raise ValueError(
+                f"a share of {share:g} of {len(rows)} samples sets {len(held_out)} aside; "
+                "there must be at least one, and one left"
+            )
+        watched = self._with(weights, None)
+        weights = weights.copy()
+        weights[held_out] = 0
+        return self._with(weights, self.penalty), lambda W, b: float(watched.value(W, b, rows=held_out))
+
+    def _with(self, sample_weight: Array, penalty: Penalty | None) -> Objective:
+        """The same problem with other weights and another penalty."""
+        X = self._X
+        if isinstance(X, tuple):
+            X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
+        return Objective(
+            X,
+            self._y,
+            loss=self.loss,
+            penalty=penalty,
+            sample_weight=sample_weight,
+            n_classes=self.n_classes,
+            binary=self.binary,
+            standardize=self._standardization or False,
+            label_smoothing=self.label_smoothing,
+            n_threads=self._n_threads or None,
+        )
+
+    # ------------------------------------------------------------------ certificates
+
+    def dual_gap(self, W: Any, b: Any = None, *, dual: Any = None) -> Any:
+        """Return an upper bound of value(W, b) - minimum: a float, or (n_models,) for a stack.
+
+        The minimum is over W and b, or over W alone if `b` is None.
+
+        Parameters
+        ----------
+        W : ndarray of shape `weight_shape`, float32 or float64
+        b : ndarray of shape `intercept_shape`, default=None
+        dual : ndarray of shape (n_samples, n_outputs), or (n_samples, n_models, n_outputs), default=None
+            Dual points u_i, slopes of the losses in the scores, of which the bound is made; None: the
+            slopes at W and b. Any finite numbers are valid: they are moved to where the loss's conjugate is
+            finite. A copy is made unless they are C-contiguous and of W's dtype.
+
+        Returns
+        -------
+        dual_gap : float, or ndarray of float64 of shape (n_models,) for a stack
+            Never negative, at most value(W, b), and infinite without a penalty: the bound is then finite in
+            special cases only.
+
+        Raises
+        ------
+        ValueError, TypeError, OverflowError
+            As `value_and_grad`; ValueError also if `dual` has a wrong shape or holds NaN or infinities.
+
+        Notes
+        -----
+        Three passes over X: the gradient, once for all calls the sums of the classes, and the conjugates,
+        which cost a pass for scores alone. See `regcore.certificate` for the bound. For cross_entropy and
+        squared_hinge it vanishes at the optimum. hinge and crammer_singer have kinks, where the slope that
+        `value_and_grad` takes is an arbitrary one: the bound made of it is valid and in general does not
+        vanish; a solver of the dual problem gives `dual`.
+
+        The gap is a difference of two numbers as large as the value, and so is accurate to a rounding of
+        those: for float32 about 1e-7 of the value, beyond which W and b in float64 prove more.
+        """
+        return self._certificate(W, b, dual=dual)
+
+    def _certificate(
+        self,
+        W: Any,
+        b: Any = None,
+        value: Any = None,
+        grad: tuple[Array, Array] | None = None,
+        dual: Any = None,
+    ) -> Any:
+        """`dual_gap` for a solver that knows value(W, b) and the gradient of the data term (without R).
+
+        One pass, over the scores alone, with `value` and either `grad` or `dual` given (and one for all
+        calls).
+        """
+        W, b = self._parameters(W, b)
+        l1, l2, group = self._triple
+        if not (l1 or l2 or group):
+            return np.inf if self.n_models is None else np.full(self.n_models, np.inf)
+        if value is None or (grad is None and dual is None):
+            value, grad_W, grad_b = self._evaluate(W, b, _NO_PENALTY, None, None, True)
+            value = value + _core.penalty_value(W, l1, l2, group)
+            grad = (grad_W, grad_b)  # type: ignore[assignment]
+        V, r, b, dual = self._first_dual_point(W, b, grad, dual)
+        sums, shares = (V, None) if b is None or not r.any() else self._class_sums(W.dtype)
+        if shares is None:
+            shift = no_shift(len(V), self.n_classes)
+        else:
+            shift = intercept_shift(r, shares, _DUAL_BOUND[self.loss])
+            V = shift.applied_to(V, sums)
+        scale = feasible_scale(V, l1, l2, group)
+        shift = shift.scaled(scale)
+        conjugates = np.empty(len(V))
+        self._problem.conjugate(W, b, dual, *shift, conjugates, self._n_threads, self._standardization)
+        gap = np.maximum(value - best_bound(-conjugates, penalty_conjugate(V, l1, l2, group)), 0)
+        return float(gap[0]) if self.n_models is None else gap
+
+    def _first_dual_point(
+        self, W: Array, b: Array | None, grad: tuple[Array, Array] | None, dual: Any
+    ) -> tuple[Array, Array, Array | None, Array | None]:
+        """V and r of the slopes or of `dual`, as stacks, and the b and dual that they belong to.
+
+        With a free intercept a class without samples keeps its u at zero, which is where the slopes are
+        once its intercept is low enough.
+        """
+        never = np.zeros((self.n_models or 1, self.n_outputs), dtype=bool)
+        if b is not None and not self.binary and (grad is None or np.any(grad[1] > 0)):
+            never = self._class_sums(W.dtype)[1] == 0
+        if dual is not None:
+            dual = self._dual(dual, W.dtype)
+            if never.any():
+                dual = np.where(never, 0, dual.reshape(-1, *never.shape)).astype(W.dtype)
+            grad = self._adjoint(dual, W.dtype)
+        elif grad is None or (never & (np.reshape(grad[1], never.shape) > 0)).any():
+            if b is not None:
+                b = np.where(never.reshape(b.shape), b.dtype.type(_NEVER), b)
+            grad = self._evaluate(W, b, _NO_PENALTY, None, None, True)[1:]  # type: ignore[assignment]
+        assert grad is not None
+        V = np.reshape(grad[0], (-1, self.n_outputs, self.n_features))
+        return V, np.reshape(grad[1], (-1, self.n_outputs)), b, dual
+
+    def _dual(self, dual: Any, dtype: np.dtype[Any]) -> Array:
+        models = () if self.n_models is None else (self.n_models,)
+        shape = (self.n_samples, *models, self.n_outputs)
+        dual = _as_array("dual", dual)
+        if dual.shape != shape:
+            raise ValueError(f"dual must have shape {shape}; got {dual.shape}")
+        if dual.dtype.kind not in "fiub":
+            raise TypeError(f"dual must hold real numbers; got dtype {dual.dtype}")
+        return _packed(dual.astype(dtype, copy=False))
+
+    def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w."""
+        V, r = np.empty(self.weight_shape, dtype), np.empty(self.intercept_shape, dtype)
+        self._problem.adjoint(dual, V, r, self._n_threads, self._standardization)
+        if not (np.isfinite(V).all() and np.isfinite(r).all()):
+            raise ValueError("dual must be finite, and so must its products with X")
+        return V, r
+
+    def _class_sums(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Sums of w x / sum w over the samples of each class, and the weight shares of the classes; kept."""
+        if dtype not in self._class_sums_of:
+            n_models = self.n_models or 1
+            sums = np.empty((n_models, self.n_classes, self.n_features), dtype)
+            shares = np.empty((n_models, self.n_classes), dtype)
+            self._problem.adjoint(None, sums, shares, self._n_threads, self._standardization)
+            self._class_sums_of[dtype] = sums, shares
+        return self._class_sums_of[dtype]
+
+    def _stationarity(self, W: Any, b: Any = None, grad: tuple[Array, Array] | None = None) -> Any:
+        """Norm of the least subgradient at W and b, relative to that of the data term's gradient at zero.
+
+        All of W and b together: a float, or (n_models,) for a stack.
+        It is zero at the optimum and nowhere else, save for the hinges: only one subgradient of those is
+        known, so that theirs is an upper bound, which need not vanish. `grad` is the gradient of the data
+        term alone. One pass without it, and one for all calls.
+        """
+        W, b = self._parameters(W, b)
+        if grad is None:
+            grad = self._evaluate(W, b, _NO_PENALTY, None, None, True)[1:]  # type: ignore[assignment]
+        assert grad is not None
+        shape = (-1, self.n_outputs, self.n_features)
+        least = minimal_subgradient(np.reshape(grad[0], shape), np.reshape(W, shape), *self._triple)
+        key = W.dtype, b is not None
+        if key not in self._slope_at_zero:
+            zero = np.zeros_like(W)
+            at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            norms = self._norms(at_zero[0], at_zero[1] if b is not None else None)  # type: ignore[arg-type]
+            self._slope_at_zero[key] = np.where(norms > 0, norms, 1)
+        residual = self._norms(least, grad[1] if b is not None else None) / self._slope_at_zero[key]
+        return float(residual[0]) if self.n_models is None else residual
+
+    def _norms(self, grad_W: Array, grad_b: Array | None) -> Array:
+        parts = [grad_W] if grad_b is None else [grad_W, grad_b]
+        squares = (np.square(part, dtype=np.float64).reshape(self.n_models or 1, -1) for part in parts)
+        norms: Array = np.sqrt(sum(part.sum(axis=1) for part in squares))
+        return norms
+
     # ------------------------------------------------------------------ stochastic steps
 
     def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:
@@ -352,6 +599,30 @@ class Objective:
         """(largest eigenvalue of mean x x', mean and largest ||x||**2) over at most n_rows random samples."""
         found: tuple[float, float, float] = self._problem.curvature(seed, n_rows, self._standardization)
         return found
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What tells this problem from another one at little cost: labels, weights, a sample of X."""
+        rows = np.unique(np.linspace(0, self.n_samples - 1, _SAMPLED_ROWS).astype(np.int64))
+        if isinstance(self._X, tuple):
+            data, indices, indptr, _ = self._X
+            kind, stored = "csr", int(indptr[-1])
+            places = np.unique(np.linspace(0, max(stored - 1, 0), _SAMPLED_VALUES).astype(np.int64))[:stored]
+            sample = [indptr[rows].astype(np.int64), indices[places].astype(np.int64), data[places]]
+        else:
+            kind, stored = "dense", self._X.size
+            columns = np.unique(np.linspace(0, self.n_features - 1, _SAMPLED_VALUES).astype(np.int64))
+            sample = [self._X[np.ix_(rows, columns)]]
+        standardization = [] if self.mean is None or self.scale is None else [self.mean, self.scale]
+        return {
+            "n_classes": self.n_classes,
+            "matrix": kind,
+            "stored values": stored,
+            "sample of X": _digest(*sample),
+            "labels": _digest(self._y if self._is_soft else self._y.astype(np.int64)),
+            "label_smoothing": self.label_smoothing,
+            "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
+            "standardize": _digest(*standardization) if standardization else None,
+        }
 
     # ------------------------------------------------------------------ prediction
 
@@ -395,6 +666,7 @@ def loss_and_grad(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: Any = None,
+    label_smoothing: float = 0.0,
     out: tuple[Array, Array] | None = None,
     n_threads: int | None = None,
 ) -> ValueAndGrad:
@@ -403,11 +675,11 @@ def loss_and_grad(
     Parameters
     ----------
     X : ndarray, array-like or CSR matrix of shape (n_samples, n_features)
-    y : array-like of integers of shape (n_samples,)
+    y : array-like of integers of shape (n_samples,), or soft targets as in `Objective`
     W : ndarray of shape (n_classes, n_features), (1, n_features) for the binary form, or a stack of models
         (n_models, n_classes, n_features); float32 or float64
     b : ndarray of shape (n_classes,) or (n_models, n_classes), default=None
-    loss, penalty, sample_weight, n_threads
+    loss, penalty, sample_weight, label_smoothing, n_threads
         As in `Objective`.
     out : (grad_W, grad_b), default=None
         Where the gradient goes.
@@ -433,6 +705,7 @@ def loss_and_grad(
         loss=loss,
         penalty=penalty,
         sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
         n_classes=max(2, n_outputs),
         binary=n_outputs == 1,
         n_models=len(W) if W.ndim == 3 else None,
@@ -467,6 +740,13 @@ def _packed(array: Array) -> Array:
     if array.flags.c_contiguous and array.flags.aligned:
         return array
     return array.copy(order="C")
+
+
+def _digest(*arrays: Array) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _as_array(argument: str, value: Any) -> Array:
@@ -519,8 +799,10 @@ def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
     return (data, indices, indptr, (n_samples, n_features)), (n_samples, n_features)
 
 
-def _labels(values: Any, n_samples: int) -> Array:
+def _labels(values: Any, n_samples: int, loss: Loss, binary: bool) -> Array:
     y = _as_array("y", values)
+    if y.ndim == 2 or (binary and y.dtype.kind == "f"):
+        return _soft_targets(y, n_samples, loss)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
     if y.dtype.kind == "b":
@@ -530,6 +812,35 @@ def _labels(values: Any, n_samples: int) -> Array:
     if not y.dtype.isnative:
         raise TypeError(f"y must hold integers in native byte order; got dtype {y.dtype}")
     return y
+
+
+def _soft_targets(y: Array, n_samples: int, loss: Loss) -> Array:
+    if loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(
+            f"y must hold labels for loss={loss.label!r}; soft targets are for 'cross_entropy', got {y.ndim} "
+            f"dimension(s) of {y.dtype}"
+        )
+    if y.ndim not in (1, 2) or len(y) != n_samples:
+        raise ValueError(f"y must have {n_samples} rows, one a row of X; got shape {y.shape}")
+    if y.dtype not in (np.float32, np.float64):
+        raise TypeError(f"y must hold float32 or float64 if it has two dimensions; got dtype {y.dtype}")
+    return y
+
+
+def _columns(y: Array) -> int:
+    if y.shape[1] < 2:
+        raise ValueError(f"y must have a column for each of at least two classes; got shape {y.shape}")
+    return int(y.shape[1])
+
+
+def _label_smoothing(value: Any, loss: Loss) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"label_smoothing must be a real number; got {type(value).__name__}")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1); got {value}")
+    if value and loss is not Loss.CROSS_ENTROPY:
+        raise ValueError(f"label_smoothing is for loss='cross_entropy'; got loss={loss.label!r}")
+    return float(value)
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:

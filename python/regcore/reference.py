@@ -4,8 +4,10 @@
     R(W) = l1 sum |W| + l2 sum W**2 + group sum_f ||W[:, f]||_2
 
 `regcore.losses` lists the losses. A W of one row means the binary form: one score, label 1 against label 0.
-At a kink the gradient is a fixed subgradient: a margin of exactly zero contributes nothing, the first of
-several largest classes stands for all of them (Crammer-Singer), and R has the slope 0 at W = 0.
+For cross_entropy y may also hold the probabilities t_i of the classes, and labels may be smoothed: the loss
+is then -sum_c t_ic log p_ic. At a kink the gradient is a fixed subgradient: a margin of exactly zero
+contributes nothing, the first of several largest classes stands for all of them (Crammer-Singer), and R has
+the slope 0 at W = 0.
 
 All arithmetic is done in the dtype of W, be it float32, float64 or longdouble, and only the sums over samples
 are at least float64. Called with longdouble arrays these functions are a higher-precision oracle.
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "data_loss_and_grad",
+    "dual_gap",
     "loss_and_grad",
     "penalty_gradient",
     "penalty_prox",
     "penalty_value",
     "predict",
     "predict_proba",
+    "sample_conjugates",
     "sample_losses",
     "scores",
 ]
@@ -59,6 +63,7 @@ def loss_and_grad(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
 ) -> tuple[Any, Array, Array]:
     """Return the penalised objective and its gradient.
 
@@ -66,8 +71,9 @@ def loss_and_grad(
     ----------
     X : array-like or SciPy CSR array of shape (n_samples, n_features)
         Samples, of any real dtype; blocks of rows are converted to the dtype of `W`.
-    y : array-like of int, shape (n_samples,)
-        Labels in [0, n_classes); 0 or 1 for the binary form.
+    y : array-like of int, shape (n_samples,), or of float, shape (n_samples, n_classes)
+        Labels in [0, n_classes), or, for cross_entropy, the probabilities of the classes; labels 0 or 1, two
+        probabilities, or that of label 1, of shape (n_samples,), for the binary form.
     W : array-like of shape (n_classes, n_features) or (1, n_features)
         Weights; their dtype is the dtype of the computation. One row means the binary form.
     b : array-like of shape (n_classes,) or (1,), default=None
@@ -78,6 +84,8 @@ def loss_and_grad(
         Anything with the attributes `l1`, `l2` and `group`; None means no penalty.
     sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights; None means ones.
+    label_smoothing : float, default=0.0
+        e: targets are (1 - e) times those of `y` plus e / n_classes; for cross_entropy.
 
     Returns
     -------
@@ -89,12 +97,14 @@ def loss_and_grad(
     Raises
     ------
     TypeError
-        If `y` does not hold integers or `loss` is no string.
+        If `y` holds neither labels nor soft targets or `loss` is no string.
     ValueError
         If shapes do not match, a label is out of range, the weights do not have a positive sum, or no loss
         has the given name.
     """
-    value, grad_W, grad_b = data_loss_and_grad(X, y, W, b, loss=loss, sample_weight=sample_weight)
+    value, grad_W, grad_b = data_loss_and_grad(
+        X, y, W, b, loss=loss, sample_weight=sample_weight, label_smoothing=label_smoothing
+    )
     if penalty is not None:
         triple = (penalty.l1, penalty.l2, penalty.group)
         value = value + penalty_value(W, *triple)
@@ -110,11 +120,11 @@ def data_loss_and_grad(
     *,
     loss: str | Loss = "cross_entropy",
     sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
 ) -> tuple[Any, Array, Array]:
     """Return the weighted mean of the losses and its gradient, without a penalty; see `loss_and_grad`."""
     X, W, b = _as_model(X, W, b)
-    y = _as_labels(y, X, W)
-    differentiate = _differentiate(loss, W)
+    y, differentiate = _labels_and_loss(y, X, W, loss, label_smoothing)
     accumulator = _accumulator(W.dtype)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=accumulator)
     total_weight = _total_weight(weight, X, accumulator)
@@ -172,11 +182,11 @@ def sample_losses(
     b: npt.ArrayLike | None = None,
     *,
     loss: str | Loss = "cross_entropy",
+    label_smoothing: float = 0.0,
 ) -> Array:
     """Return the loss of every sample, of shape (n_samples,), at least in float64."""
     X, W, b = _as_model(X, W, b)
-    y = _as_labels(y, X, W)
-    differentiate = _differentiate(loss, W)
+    y, differentiate = _labels_and_loss(y, X, W, loss, label_smoothing)
     out = np.empty(X.shape[0], dtype=_accumulator(W.dtype))
     for rows, X_block in _blocks(X, W.dtype):
         out[rows] = differentiate(_class_scores(X_block, W, b), y[rows])
@@ -202,6 +212,19 @@ def _cross_entropy(S: Array, y: Array) -> Array:
     S /= total
     S[y, column] = -of_others / total
     losses: Array = behind + np.log1p(of_others + (of_label - 1))
+    return losses
+
+
+def _soft_cross_entropy(S: Array, T: Array) -> Array:
+    # T (n_rows, n_classes): -sum_c t_c log p_c = sum_c t_c (m - s_c) + sum_c t_c log sum_j exp(s_j - m)
+    T = T.T
+    S -= S.max(axis=0)
+    losses: Array = -np.einsum("ij,ij->j", T, S)
+    np.exp(S, out=S)
+    total, mass = S.sum(axis=0), T.sum(axis=0)
+    losses += mass * np.log(total)
+    S *= mass / total
+    S -= T
     return losses
 
 
@@ -257,6 +280,17 @@ def _binary_cross_entropy(S: Array, y: Array) -> Array:
     losses: Array = np.maximum(-s, 0) + np.log1p(e)
     np.divide(np.where(s > 0, e, 1), 1 + e, out=s)
     s *= -sign
+    return losses
+
+
+def _soft_binary_cross_entropy(S: Array, T: Array) -> Array:
+    # t_1 log(1 + exp(-s)) + t_0 log(1 + exp(s)), with the slope t_0 / (1 + exp(-s)) - t_1 / (1 + exp(s))
+    s: Array = S[0]
+    t_0, t_1 = T.T
+    e = np.exp(-np.abs(s))
+    losses: Array = (t_0 + t_1) * np.log1p(e) + np.where(s > 0, t_0 * s, -t_1 * s)
+    small, large = e / (1 + e), 1 / (1 + e)
+    s[...] = np.where(s > 0, t_0 * large - t_1 * small, t_0 * small - t_1 * large)
     return losses
 
 
@@ -417,6 +451,203 @@ def _feature_norms(W: Array) -> Array:
 
 
 # --------------------------------------------------------------------------------------------------
+# Certificates: the dual points of all samples are held, as a (n_samples, n_classes) array
+# --------------------------------------------------------------------------------------------------
+def dual_gap(
+    X: Any,
+    y: npt.ArrayLike,
+    W: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    loss: str | Loss = "cross_entropy",
+    penalty: Penalty | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    dual: npt.ArrayLike | None = None,
+) -> Any:
+    """Return an upper bound of the objective minus its minimum, by Fenchel duality.
+
+    With omega_i = w_i / sum w, any dual points u_i whose weighted mean is zero prove that no value is below
+
+        -sum_i omega_i loss*(y_i, u_i) - R*(-V),   V = sum_i omega_i u_i x_i'
+
+    and without an intercept the mean may be anything. The points are the slopes of the losses in the
+    scores, or `dual`, and are changed until their mean is zero and R*(-V) finite; `regcore.certificate`
+    says how.
+
+    Parameters
+    ----------
+    X, y, W, b, loss, penalty, sample_weight
+        As in `loss_and_grad`. b = None: the minimum is over W alone.
+    dual : array-like of shape (n_samples, n_outputs), default=None
+        Other points than the slopes, which are moved to where the conjugate is finite.
+
+    Returns
+    -------
+    gap : floating scalar
+        At most the objective; infinite without a penalty.
+    """
+    X, W, b = _as_model(X, W, b)
+    labels = _as_labels(y, X, W)
+    value, _, _ = loss_and_grad(X, labels, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight)
+    if penalty is None or not (penalty.l1 or penalty.l2 or penalty.group):
+        return np.inf * value
+    accumulator = _accumulator(W.dtype)
+    weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight)
+    omega = weight.astype(accumulator) / weight.sum(dtype=accumulator)
+    kept = omega > 0
+    X, labels, omega = X[kept], labels[kept], omega[kept]
+    resolved = resolve_loss(loss, binary=len(W) == 1)
+    # with a free intercept a class without samples can neither lose nor gain
+    never = (np.bincount(labels, minlength=max(2, len(W))) == 0) & (b is not None)
+    if dual is None:
+        U = _slopes(X, labels, W, b, resolved, never).astype(accumulator)
+    else:
+        U = np.where(never, 0, _two_classes(np.asarray(dual, dtype=accumulator)[kept]))
+    U = _into_domain(U, labels, resolved)
+    if b is not None:
+        U = _balanced(U, labels, omega, resolved)
+    V = (X.T @ (omega[:, np.newaxis] * U)).T
+    V = V[1:] if len(W) == 1 else V
+    scale = _feasible_scale(V, penalty)
+    bound = -omega @ sample_conjugates(scale * U, labels, loss=resolved)
+    conjugate = _penalty_conjugate(scale * V, penalty)
+    # the best of the points s u: concavity gives them at least s bound, and at most s**2 conjugate
+    bound = max(bound, 0)
+    best = bound - conjugate if 2 * conjugate <= bound else bound**2 / (4 * conjugate)
+    return max(value - best, 0 * value)
+
+
+def sample_conjugates(U: npt.ArrayLike, y: npt.ArrayLike, *, loss: str | Loss = "cross_entropy") -> Array:
+    """Return loss*(y_i, u_i) = sup_s <u_i, s> - loss(y_i, s) of every sample, at least in float64.
+
+    All are functions of a_j = u_j for j != y, and infinite unless a_j >= 0 and u_y = -sum a_j:
+
+    =================  ================================================  ==================
+    loss               loss*                                             finite where
+    =================  ================================================  ==================
+    cross_entropy      sum a log a + (1 - sum a) log(1 - sum a)          sum a <= 1
+    hinge              -sum a                                            each a_j <= 1
+    squared_hinge      sum (a**2 / 4 - a)                                everywhere
+    crammer_singer     -sum a                                            sum a <= 1
+    =================  ================================================  ==================
+
+    Parameters
+    ----------
+    U : array-like of shape (n_samples, n_classes), or (n_samples, 1) for the binary form
+        In the binary form a = u for label 0 and a = -u for label 1.
+    y : array-like of int, shape (n_samples,)
+    loss : str, default="cross_entropy"
+
+    Returns
+    -------
+    conjugates : ndarray of shape (n_samples,)
+        With infinities where a bound is missed by more than rounding.
+    """
+    U = _as_weights(U)
+    resolved = resolve_loss(loss, binary=U.shape[1] == 1)
+    U = _two_classes(U).astype(_accumulator(U.dtype), copy=False)
+    column = np.arange(len(U)), np.asarray(y)
+    of_label, others = -U[column], U.copy()
+    others[column] = 0
+    slack = 1000 * np.finfo(U.dtype).eps * (1 + of_label)
+    outside = (others < -slack[:, np.newaxis]).any(axis=1) | (np.abs(others.sum(axis=1) - of_label) > slack)
+    bounded = {
+        Loss.CROSS_ENTROPY: of_label,
+        Loss.HINGE: others.max(axis=1),
+        Loss.SQUARED_HINGE: np.zeros_like(of_label),
+        Loss.CRAMMER_SINGER: of_label,
+    }[resolved]
+    outside |= bounded > 1 + slack
+    if resolved is Loss.CROSS_ENTROPY:
+        positive = np.where(others > 0, others, 1)
+        of_others = (positive * np.log(positive)).sum(axis=1)
+        below = np.where(of_label < 1, of_label, 0)
+        conjugates = of_others + (1 - below) * np.log1p(-below)
+    else:
+        conjugates = -of_label
+    if resolved is Loss.SQUARED_HINGE:
+        conjugates += np.square(others).sum(axis=1) / 4
+    return np.where(outside, np.inf, conjugates)
+
+
+def _slopes(X: Any, y: Array, W: Array, b: Array | None, loss: Loss, never: Array) -> Array:
+    """Return dloss/ds, of shape (n_samples, n_classes), with the intercepts -inf where `never`."""
+    S = np.ascontiguousarray(scores(X, W, b).T)
+    if len(W) == 1:
+        _BINARY[loss](S, y)
+        return _two_classes(S.T)
+    S[never] = -np.inf
+    _MULTICLASS[loss](S, y)
+    return S.T
+
+
+def _two_classes(U: Array) -> Array:
+    return np.hstack([-U, U]) if U.shape[1] == 1 else U
+
+
+def _into_domain(U: Array, y: Array, loss: Loss) -> Array:
+    """Return U with entries outside their bounds moved to them, and the label's entry set by the others."""
+    column = np.arange(len(y)), y
+    U = np.maximum(U, 0)
+    U[column] = 0
+    if loss is Loss.HINGE:
+        U = np.minimum(U, 1)
+    elif loss is not Loss.SQUARED_HINGE:
+        U /= np.maximum(U.sum(axis=1, keepdims=True), 1)
+    U[column] = -U.sum(axis=1)
+    return U
+
+
+def _balanced(U: Array, y: Array, omega: Array, loss: Loss) -> Array:
+    """Return points with a weighted mean of zero: classes with a surplus give to those with a deficit."""
+    r = omega @ U
+    shares = np.bincount(y, weights=omega.astype(np.float64), minlength=len(r))
+    surplus, deficit = np.maximum(r, 0), np.maximum(-r, 0)
+    if (surplus[shares == 0] > 0).any():  # in the binary form: its slopes know no class that is left out
+        return np.zeros_like(U)
+    if not surplus.any():
+        return U
+    given = np.outer(surplus / np.where(shares > 0, shares, 1), deficit / surplus.sum())
+    change = given - np.diag(given.sum(axis=1))
+    growth = {
+        Loss.CROSS_ENTROPY: given.sum(axis=1).max(),
+        Loss.HINGE: given.max(),
+        Loss.SQUARED_HINGE: 0,
+        Loss.CRAMMER_SINGER: given.sum(axis=1).max(),
+    }[loss]
+    balanced: Array = (U + change[y]) / (1 + growth)
+    return balanced
+
+
+def _feasible_scale(V: Array, penalty: Penalty) -> Any:
+    """Return the largest s <= 1 for which R*(-s V) is finite."""
+    if penalty.l2:
+        return 1.0
+    if not penalty.group:
+        return min(1.0, penalty.l1 / max(np.abs(V).max(), np.finfo(V.dtype).tiny))
+
+    def largest_norm(s: Any) -> Any:
+        return _feature_norms(penalty_prox(s * V, 1.0, l1=penalty.l1)).max()
+
+    if largest_norm(1.0) <= penalty.group:
+        return 1.0
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return low
+        low, high = (middle, high) if largest_norm(middle) <= penalty.group else (low, middle)
+
+
+def _penalty_conjugate(V: Array, penalty: Penalty) -> Any:
+    """Return R*(V), where it is finite."""
+    if not penalty.l2:
+        return V.dtype.type(0)
+    beyond = penalty_prox(V, 1.0, l1=penalty.l1, group=penalty.group)
+    return np.square(beyond, dtype=_accumulator(V.dtype)).sum() / (4 * penalty.l2)
+
+
+# --------------------------------------------------------------------------------------------------
 # Arrays
 # --------------------------------------------------------------------------------------------------
 def _is_sparse(X: Any) -> bool:
@@ -443,9 +674,41 @@ def _class_scores(X_block: Any, W: Array, b: Array | None) -> Array:
     return S
 
 
-def _differentiate(loss: str | Loss, W: Array) -> _LossFunction:
+def _labels_and_loss(
+    y: npt.ArrayLike, X: Any, W: Array, loss: str | Loss, label_smoothing: float
+) -> tuple[Array, _LossFunction]:
+    """Return labels and the function of their losses, or soft targets and that of theirs."""
     binary = W.shape[0] == 1
-    return (_BINARY if binary else _MULTICLASS)[resolve_loss(loss, binary=binary)]
+    resolved = resolve_loss(loss, binary=binary)
+    y = np.asarray(y)
+    if not label_smoothing and y.ndim == 1 and not (binary and y.dtype.kind == "f"):
+        return _as_labels(y, X, W), (_BINARY if binary else _MULTICLASS)[resolved]
+    if resolved is not Loss.CROSS_ENTROPY:
+        raise ValueError(f"soft targets and label_smoothing are for 'cross_entropy'; got {resolved.label!r}")
+    return _as_targets(
+        y, X, W, label_smoothing
+    ), _soft_binary_cross_entropy if binary else _soft_cross_entropy
+
+
+def _as_targets(y: Array, X: Any, W: Array, label_smoothing: float) -> Array:
+    """Return the probabilities of the classes, (n_samples, n_classes); two in the binary form."""
+    n_labels = max(2, W.shape[0])
+    if y.ndim == 1 and y.dtype.kind == "f":
+        y = np.stack([1 - y, y], axis=1)
+    elif y.ndim == 1:
+        y = np.eye(n_labels, dtype=W.dtype)[_as_labels(y, X, W)]
+    if y.shape != (X.shape[0], n_labels) or y.dtype.kind != "f":
+        raise ValueError(
+            f"soft targets must be floats of shape {(X.shape[0], n_labels)}; got {y.dtype} of shape {y.shape}"
+        )
+    # float32 probabilities sum to 1 up to a rounding for each class
+    if y.min() < 0 or not np.allclose(
+        y.sum(axis=1, dtype=_accumulator(y.dtype)), 1, rtol=0, atol=1e-6 * n_labels
+    ):
+        raise ValueError("soft targets must be probabilities: not negative, with a sum of 1 in each row")
+    e = W.dtype.type(label_smoothing)
+    targets: Array = (1 - e) * y.astype(W.dtype, copy=False) + e / n_labels
+    return targets
 
 
 def _accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -54,6 +54,11 @@ cdef extern from "regcore.h" nogil:
         const void *indptr
         rc_dtype index_dtype
         int64_t nnz
+    ctypedef struct rc_targets:
+        const void *data
+        rc_dtype dtype
+        int64_t row_stride
+        int64_t column_stride
     ctypedef struct rc_penalty:
         double l1
         double l2
@@ -61,6 +66,8 @@ cdef extern from "regcore.h" nogil:
     ctypedef struct rc_problem:
         rc_matrix X
         rc_vector y
+        rc_targets targets
+        double label_smoothing
         rc_vector weights
         int64_t weights_model_stride
         rc_loss loss
@@ -92,6 +99,12 @@ cdef extern from "regcore.h" nogil:
         double *value
         void *grad_W
         void *grad_b
+    ctypedef struct rc_dual_point:
+        const void *u
+        int64_t u_stride
+        const double *shrink
+        const double *lose
+        const double *gain
     ctypedef struct rc_prediction:
         void *scores
         int64_t scores_stride
@@ -101,6 +114,10 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_check_problem(const rc_problem *, rc_error *)
     rc_status rc_evaluate(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
                           rc_gradient *, rc_error *)
+    rc_status rc_conjugate(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
+                           const rc_dual_point *, double *, rc_error *)
+    rc_status rc_adjoint(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *, const void *,
+                         int64_t, rc_gradient *, rc_error *)
     rc_status rc_predict(const rc_problem *, const rc_rows *, const rc_parameters *, const rc_control *,
                          rc_prediction *, rc_error *)
     rc_status rc_column_statistics(const rc_problem *, const rc_control *, double *, double *, rc_error *)
@@ -129,6 +146,18 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_sgd_epoch(rc_sgd *, const rc_control *, double *, rc_error *)
     void rc_sgd_set_eta0(rc_sgd *, double)
     void rc_sgd_parameters(rc_sgd *, int, void *, void *)
+    ctypedef struct rc_sgd_state:
+        void *W
+        void *b
+        void *V
+        double *V_b
+        double *sum
+        double *sum_b
+        int64_t epoch
+        int64_t t
+        int64_t n_averaged
+    void rc_sgd_get_state(const rc_sgd *, rc_sgd_state *)
+    void rc_sgd_set_state(rc_sgd *, const rc_sgd_state *)
     rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
                                rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
@@ -280,13 +309,15 @@ cdef class Problem:
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), or tuple (data, indices, indptr, shape)
-    y : ndarray of integers of shape (n_samples,), or None (scores only)
+    y : ndarray of integers of shape (n_samples,), or None (scores only); for cross_entropy also probabilities,
+        float32 or float64, of shape (n_samples, n_classes), or (n_samples,) of label 1 in the binary form
     weights : float32 or float64 ndarray of shape (n_samples,) or (n_models, n_samples), or None
     loss : int
         Code of the loss.
     n_classes : int
         Rows of one model's W; 1 means the binary form.
     n_models : int
+    label_smoothing : float
     """
 
     cdef rc_problem problem
@@ -295,7 +326,7 @@ cdef class Problem:
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
 
-    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1):
+    def __init__(self, X, y, weights, int loss, int64_t n_classes, int64_t n_models=1, double label_smoothing=0):
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
@@ -313,7 +344,15 @@ cdef class Problem:
             self.problem.X.row_stride, self.problem.X.column_stride = data.strides[0], data.strides[1]
         self.problem.X.data = cnp.PyArray_DATA(data)
         self.problem.X.dtype = <rc_dtype>_code(data, "X")
-        if y is not None:
+        self.problem.label_smoothing = label_smoothing
+        if y is not None and y.ndim == 2:
+            labels = y
+            if labels.shape[1] != max(n_classes, 2):
+                raise ValueError("y must have one column a class")
+            self.problem.targets = rc_targets(
+                cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0], labels.strides[1]
+            )
+        elif y is not None:
             labels = y
             self.problem.y = rc_vector(cnp.PyArray_DATA(labels), <rc_dtype>_code(labels, "y"), labels.strides[0])
         if weights is not None:
@@ -398,6 +437,89 @@ cdef class Problem:
             status = rc_evaluate(&self.problem, &selected, &parameters, &control, &out, &error)
         _check(status, &error)
 
+    def conjugate(self, cnp.ndarray W, b, u, cnp.ndarray shrink, cnp.ndarray lose, cnp.ndarray gain,
+                  cnp.ndarray values, int n_threads, standardize=None):
+        """Write the weighted mean of the loss's conjugate into `values` (n_models,); see rc_dual_point in regcore.h.
+
+        `u` (n_samples, n_models * n_classes), of W's dtype and C-contiguous, stands for the slopes at W and b.
+        """
+        cdef rc_parameters parameters
+        cdef rc_rows all_rows
+        cdef rc_control control
+        cdef rc_dual_point point
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_labels = max(self.n_classes, 2)
+        self._rows(None, &all_rows)
+        self._parameters(W, b, &parameters)
+        parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        point.u = self._dual(u, parameters.real, &point.u_stride)
+        point.shrink = _doubles(shrink, self.n_models)
+        point.lose = _doubles(lose, self.n_models * n_labels)
+        point.gain = _doubles(gain, self.n_models * n_labels)
+        _control(&control, n_threads, self.workspace)
+        cdef double *out = <double *>cnp.PyArray_DATA(values)
+        with nogil:
+            status = rc_conjugate(&self.problem, &all_rows, &parameters, &control, &point, out, &error)
+        _check(status, &error)
+
+    def adjoint(self, u, cnp.ndarray grad_W, cnp.ndarray grad_b, int n_threads, standardize=None):
+        """Write V = sum w u x' / sum w into grad_W and sum w u / sum w into grad_b.
+
+        `u` as in `conjugate`, moved into the loss's domain. None: u is 1 at the label and else 0, and the binary form
+        counts as two classes: grad_W is (n_models, max(n_classes, 2), n_features).
+        """
+        cdef rc_problem problem = self.problem
+        cdef rc_parameters parameters
+        cdef rc_rows all_rows
+        cdef rc_control control
+        cdef rc_gradient out
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t u_stride = 0
+        cdef const void *data
+        if u is None:
+            problem.n_classes = max(problem.n_classes, 2)
+        if (
+            not grad_W.flags.carray or not grad_b.flags.carray or grad_b.dtype != grad_W.dtype
+            or grad_W.size != problem.n_models * problem.n_classes * self.n_features
+            or grad_b.size != problem.n_models * problem.n_classes
+        ):
+            raise ValueError("grad_W and grad_b must be C-contiguous, of one dtype and the shapes of W and b")
+        self._rows(None, &all_rows)
+        parameters.real = _real(grad_W)
+        parameters.W = parameters.b = NULL
+        parameters.center = parameters.scale = NULL
+        parameters.penalty = rc_penalty(0, 0, 0)
+        parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
+        if standardize is not None:
+            parameters.center = _doubles(standardize[0], self.n_features)
+            parameters.scale = _doubles(standardize[1], self.n_features)
+        data = self._dual(u, parameters.real, &u_stride)
+        _control(&control, n_threads, self.workspace)
+        out.value = NULL
+        out.grad_W, out.grad_b = cnp.PyArray_DATA(grad_W), cnp.PyArray_DATA(grad_b)
+        with nogil:
+            status = rc_adjoint(&problem, &all_rows, &parameters, &control, data, u_stride, &out, &error)
+        _check(status, &error)
+
+    cdef const void *_dual(self, object u, rc_dtype real, int64_t *stride) except? NULL:
+        cdef cnp.ndarray array
+        stride[0] = 0
+        if u is None:
+            return NULL
+        array = u
+        if (
+            not array.flags.c_contiguous or not array.flags.aligned or _code(array, "dual") != real
+            or array.size != self.n_samples * self.n_models * self.n_classes
+        ):
+            raise ValueError("dual must be C-contiguous, of W's dtype, with n_samples * n_models * n_classes numbers")
+        stride[0] = array.size // self.n_samples * array.itemsize
+        return cnp.PyArray_DATA(array)
+
     def predict(self, cnp.ndarray W, b, rows, scores, probabilities, labels, int n_threads, standardize=None):
         """Write scores, probabilities and labels of the rows into the arrays that are not None."""
         cdef rc_parameters parameters
@@ -475,6 +597,7 @@ cdef class StochasticGradient:
     cdef rc_sgd *sgd
     cdef Problem problem
     cdef object standardize, lock, dtype
+    cdef bint moves, averages
 
     def __cinit__(self):
         self.sgd = NULL
@@ -499,6 +622,7 @@ cdef class StochasticGradient:
         if self.sgd is not NULL:
             raise RuntimeError("a StochasticGradient is made once")
         self.problem, self.standardize, self.dtype = problem, standardize, W.dtype
+        self.moves, self.averages = momentum > 0, average_from >= 0
         self.lock = threading.Lock()
         with nogil:
             status = rc_sgd_create(&problem.problem, &options, parameters.W, parameters.b, &self.sgd, &error)
@@ -533,6 +657,44 @@ cdef class StochasticGradient:
         self.problem._parameters(W, b, &out)
         with self.lock:
             rc_sgd_parameters(self.sgd, averaged, <void *>out.W, <void *>out.b)
+
+    def state(self):
+        """What one epoch hands on to the next, as a dict of new arrays and integers."""
+        cdef rc_sgd_state state
+        cdef dict found = self._arrays(&state)
+        with self.lock:
+            rc_sgd_get_state(self.sgd, &state)
+        return found | {"epoch": state.epoch, "t": state.t, "n_averaged": state.n_averaged}
+
+    def set_state(self, given):
+        """Go on from such a state."""
+        cdef rc_sgd_state state
+        cdef dict arrays = self._arrays(&state)
+        for name, array in arrays.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                                 f"got {given[name].shape} and {given[name].dtype}")
+            array[...] = given[name]
+        state.epoch, state.t, state.n_averaged = given["epoch"], given["t"], given["n_averaged"]
+        with self.lock:
+            rc_sgd_set_state(self.sgd, &state)
+
+    cdef dict _arrays(self, rc_sgd_state *state):
+        """New arrays for a state, and the state pointing to them."""
+        cdef int64_t c = self.problem.n_classes, d = self.problem.n_features
+        cdef cnp.ndarray W = np.zeros((c, d), self.dtype), b = np.zeros(c, self.dtype), V_b = np.zeros(c)
+        cdef cnp.ndarray sum_b = np.zeros(c), V, sums
+        cdef dict arrays = {"W": W, "b": b, "V_b": V_b, "sum_b": sum_b}
+        state.W, state.b = cnp.PyArray_DATA(W), cnp.PyArray_DATA(b)
+        state.V_b, state.sum_b = <double *>cnp.PyArray_DATA(V_b), <double *>cnp.PyArray_DATA(sum_b)
+        state.V, state.sum = NULL, NULL
+        if self.moves:
+            arrays["V"] = V = np.zeros((c, d), self.dtype)
+            state.V = cnp.PyArray_DATA(V)
+        if self.averages:
+            arrays["sum"] = sums = np.zeros((c, d))
+            state.sum = <double *>cnp.PyArray_DATA(sums)
+        return arrays
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

@@ -1,4 +1,5 @@
 /* The one function that checks a problem.  Everything behind it trusts what it let pass. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -9,6 +10,18 @@ static rc_status reject(rc_error *error, const char *argument, const char *messa
 {
     if (error) *error = (rc_error){argument, message, row, column, value};
     return RC_ERROR_ARGUMENT;
+}
+
+static double read_real(const char *at, rc_dtype dtype)
+{
+    float single;
+    double x;
+    if (dtype == RC_FLOAT32) {
+        memcpy(&single, at, sizeof single);
+        return single;
+    }
+    memcpy(&x, at, sizeof x);
+    return x;
 }
 
 #define LABEL_RANGE(type)                                                                                              \
@@ -41,6 +54,46 @@ CHECK_LABELS(int32, int32_t)
 CHECK_LABELS(uint32, uint32_t)
 CHECK_LABELS(int64, int64_t)
 CHECK_LABELS(uint64, uint64_t)
+
+/* A probability of label 1 */
+static rc_status check_probabilities(const rc_vector *y, int64_t n, rc_error *error)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const char *at = (const char *)y->data + i * y->stride;
+        const double t = read_real(at, y->dtype);
+        if (!(t >= 0 && t <= 1)) return reject(error, "y", "must hold probabilities of label 1, in [0, 1]", i, -1, t);
+    }
+    return RC_OK;
+}
+
+/* The sum may differ from 1 by what the rounding of its terms can add up to. */
+static rc_status check_targets(const rc_targets *t, int64_t n, int64_t n_labels, rc_error *error)
+{
+    const double tolerance = 1e-6 + (t->dtype == RC_FLOAT32 ? FLT_EPSILON : DBL_EPSILON) * (double)n_labels;
+    if (t->dtype != RC_FLOAT32 && t->dtype != RC_FLOAT64)
+        return reject(error, "y", "must hold float32 or float64 if it has a column for each class", -1, -1, 0);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t c = 0; c < n_labels; c++) {
+            const double x = read_real((const char *)t->data + i * t->row_stride + c * t->column_stride, t->dtype);
+            if (!(x >= 0) || !isfinite(x)) return reject(error, "y", "must hold probabilities >= 0", i, c, x);
+            sum += x;
+        }
+        if (!(fabs(sum - 1) <= tolerance))
+            return reject(error, "y", "must hold probabilities that sum to 1 in each row", i, -1, sum);
+    }
+    return RC_OK;
+}
+
+static rc_status check_soft(const rc_problem *p, rc_error *error)
+{
+    if (!(p->label_smoothing >= 0 && p->label_smoothing < 1))
+        return reject(error, "label_smoothing", "must be in [0, 1)", -1, -1, p->label_smoothing);
+    if (rc_is_soft(p) && p->loss != RC_CROSS_ENTROPY)
+        return reject(error, "loss", "must be cross_entropy for soft targets and smoothed labels", -1, -1, 0);
+    if (p->targets.data) return check_targets(&p->targets, p->X.n_rows, p->n_classes > 1 ? p->n_classes : 2, error);
+    return RC_OK;
+}
 
 static rc_status check_labels(const rc_vector *y, int64_t n, int64_t n_labels, rc_error *error)
 {
@@ -130,8 +183,11 @@ rc_status rc_check_problem(const rc_problem *p, rc_error *error)
         const rc_status status = check_weights(p, error);
         if (status != RC_OK) return status;
     }
-    if (p->y.data) return check_labels(&p->y, X->n_rows, p->n_classes > 1 ? p->n_classes : 2, error);
-    return RC_OK;
+    const rc_status status = check_soft(p, error);
+    if (status != RC_OK || !p->y.data) return status;
+    if (p->n_classes == 1 && (p->y.dtype == RC_FLOAT32 || p->y.dtype == RC_FLOAT64))
+        return check_probabilities(&p->y, X->n_rows, error);
+    return check_labels(&p->y, X->n_rows, p->n_classes > 1 ? p->n_classes : 2, error);
 }
 
 int rc_find_not_finite(const rc_problem *problem, const rc_rows *rows, rc_error *error)

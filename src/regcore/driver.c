@@ -76,8 +76,15 @@ typedef struct {
     double *grad_b; /* (MC,) */
 } chunk_sums;
 
-typedef struct {
+typedef struct call call;
+
+/* Puts weight * dloss/dscore of a block of all models into S, adds to the models' values. */
+typedef void block_slopes(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values);
+
+struct call {
     rc_plan plan;
+    block_slopes *slopes;
+    const rc_dual_point *point; /* of rc_conjugate and rc_adjoint */
     const rc_parameters *parameters;
     const rc_control *control;
     int n_threads;
@@ -110,7 +117,7 @@ typedef struct {
     const void **shared_rows;
     void *shared_packed, *shared_S;
     int64_t n_class_tasks;
-} call;
+};
 
 static char *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
 
@@ -170,27 +177,105 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
     }
 }
 
+/* The weights of a block for model m, where they are not there yet */
+static void load_weights(const call *c, rc_scratch *s, int64_t m, int64_t first, int64_t n, int64_t padded)
+{
+    static const double one = 1;
+    const rc_problem *problem = c->plan.problem;
+    rc_vector w = {&one, RC_FLOAT64, 0};
+    if (problem->weights.data) {
+        w = problem->weights;
+        w.data = (const char *)w.data + m * problem->weights_model_stride;
+    }
+    c->plan.k->load_vector(&w, &c->plan.rows, first, n, padded, s->w);
+}
+
 /* Losses of all models on a block; the scores become slopes. */
-static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, void *S, double *values)
+static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values)
 {
     const rc_plan *p = &c->plan;
     const rc_problem *problem = p->problem;
     const int64_t padded = round_up(n, p->k->lanes);
     double check = 0;
-    p->k->load_vector(&problem->y, &p->rows, first, n, padded, s->y);
+    block_scores(c, s, first, n, ahead, S);
+    rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
-        if (m == 0 || problem->weights_model_stride) {
-            static const double one = 1;
-            rc_vector w = {&one, RC_FLOAT64, 0};
-            if (problem->weights.data) {
-                w = problem->weights;
-                w.data = (const char *)w.data + m * problem->weights_model_stride;
-            }
-            p->k->load_vector(&w, &p->rows, first, n, padded, s->w);
-        }
+        if (m == 0 || problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scores, p->ld, p->C, padded, s->y,
-                                                                                 s->w, &check);
+        values[m] += rc_block_loss(p, s, scores, n, &check);
+    }
+    if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
+}
+
+/* ---------------------------------------------------------------- dual points */
+
+/* u of model m on a block, as the caller gave it and moved into the loss's domain */
+static void load_given(const call *c, const rc_scratch *s, int64_t m, int64_t first, int64_t n, void *S)
+{
+    const rc_plan *p = &c->plan;
+    p->k->load_scores(offset(c->point->u, m * p->C, p->k->real_size), c->point->u_stride, &p->rows, first, n,
+                      round_up(n, p->k->lanes), p->C, S, p->ld);
+    if (p->soft)
+        p->k->soft_project(S, p->ld, p->C, round_up(n, p->k->lanes), s->T, p->target_ld);
+    else
+        (p->C == 1 ? p->k->binary_project : p->k->project)[p->problem->loss](S, p->ld, p->C, round_up(n, p->k->lanes),
+                                                                             s->y);
+}
+
+/* weight * u of a given dual point, or weight * e_y (t of soft targets) without one; no scores, no values */
+static void block_adjoint(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values)
+{
+    const rc_plan *p = &c->plan;
+    const int64_t padded = round_up(n, p->k->lanes);
+    (void)ahead, (void)values;
+    rc_load_rows(p, s, first, 0, n);
+    rc_load_labels(p, s, first, n);
+    for (int64_t m = 0; m < p->M; m++) {
+        void *slopes = offset(S, m * p->C * p->ld, p->k->real_size);
+        if (m == 0 || p->problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
+        if (c->point->u) {
+            load_given(c, s, m, first, n, slopes);
+            p->k->weigh(slopes, p->ld, p->C, padded, s->w);
+        } else if (p->soft) {
+            for (int64_t i = 0; i < p->C; i++)
+                memcpy(offset(slopes, i * p->ld, p->k->real_size), offset(s->T, i * p->target_ld, p->k->real_size),
+                       (size_t)padded * p->k->real_size);
+            p->k->weigh(slopes, p->ld, p->C, padded, s->w);
+        } else
+            p->k->one_hot(slopes, p->ld, p->C, padded, s->y, s->w);
+    }
+}
+
+/* Values: sum of weight * conjugate at the dual point, which is given or made of the slopes of the scores. */
+static void block_conjugates(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values)
+{
+    static const double one = 1;
+    const rc_plan *p = &c->plan;
+    const rc_loss loss = p->problem->loss;
+    const rc_dual_point *point = c->point;
+    const rc_vector ones = {&one, RC_FLOAT64, 0};
+    const int64_t padded = round_up(n, p->k->lanes), n_labels = p->C > 1 ? p->C : 2;
+    double check = 0;
+    if (!point->u) block_scores(c, s, first, n, ahead, S);
+    rc_load_labels(p, s, first, n);
+    for (int64_t m = 0; m < p->M; m++) {
+        void *u = offset(S, m * p->C * p->ld, p->k->real_size);
+        if (point->u)
+            load_given(c, s, m, first, n, u);
+        else {
+            p->k->load_vector(&ones, &p->rows, first, n, padded, s->w);
+            rc_block_loss(p, s, u, n, &check);
+        }
+        load_weights(c, s, m, first, n, padded);
+        rc_dual_shift shift = {1, NULL, NULL, 0};
+        if (point->shrink)
+            shift = (rc_dual_shift){point->shrink[m], point->lose + m * n_labels, point->gain + m * n_labels, 0};
+        for (int64_t j = 0; shift.gain && j < n_labels; j++) shift.gain_sum += shift.gain[j];
+        if (p->soft)
+            values[m] += p->k->soft_conjugate(u, p->ld, p->C, padded, s->T, p->target_ld, s->w, &shift);
+        else
+            values[m] += (p->C == 1 ? p->k->binary_conjugate : p->k->conjugate)[loss](u, p->ld, p->C, padded, s->y,
+                                                                                      s->w, &shift);
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -236,8 +321,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
-        block_scores(c, s, first, n, &ahead, s->S);
-        block_losses(c, s, first, n, s->S, values);
+        c->slopes(c, s, first, n, &ahead, s->S, values);
         if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
@@ -271,9 +355,8 @@ static void shared_scores(void *context, int64_t task, int thread)
     poll_host(c, thread);
     if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
     rc_ahead none = {S, S, 0};
-    block_scores(c, &s, c->super_first + done, n, &none, S);
+    c->slopes(c, &s, c->super_first + done, n, &none, S, values);
     memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
-    block_losses(c, &s, c->super_first + done, n, S, values);
 }
 
 static void shared_gradient(void *context, int64_t task, int thread)
@@ -450,13 +533,16 @@ static rc_status blame(const call *c, rc_error *error)
     return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but its product with W overflows the compute type");
 }
 
-static rc_status check_call(const rc_problem *problem, const rc_rows *rows, const rc_parameters *q, int needs_y,
+enum { NEEDS_W = 1, NEEDS_Y = 2 };
+
+static rc_status check_call(const rc_problem *problem, const rc_rows *rows, const rc_parameters *q, int needs,
                             rc_error *error)
 {
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
-    if (!q->W) return fail(error, RC_ERROR_ARGUMENT, "W", "is missing");
-    if (needs_y && !problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (needs & NEEDS_W && !q->W) return fail(error, RC_ERROR_ARGUMENT, "W", "is missing");
+    if (needs & NEEDS_Y && !problem->y.data && !problem->targets.data)
+        return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (rows->n < 1) return fail(error, RC_ERROR_ARGUMENT, "rows", "must select at least one row");
     const int64_t N = problem->X.n_rows;
     for (int64_t i = 0; i < rows->n; i += rows->index || rows->n == 1 ? 1 : rows->n - 1)
@@ -568,7 +654,7 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         }
     }
     if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
-    return prepare_parameters(c, at[1], at[2], at[3]);
+    return q->W ? prepare_parameters(c, at[1], at[2], at[3]) : RC_OK;
 }
 
 /* Sum of a model's weights over the rows */
@@ -585,10 +671,13 @@ static double sum_weights(const rc_problem *problem, const rc_rows *rows, int64_
     return sum;
 }
 
-rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
-                      const rc_control *control, rc_gradient *out, rc_error *error)
+/* What rc_evaluate, rc_conjugate and rc_adjoint share; `slopes` is what tells them apart. */
+static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                          const rc_control *control, block_slopes *slopes, const rc_dual_point *point, rc_gradient *out,
+                          rc_error *error)
 {
-    rc_status status = check_call(problem, rows, parameters, 1, error);
+    rc_status status =
+        check_call(problem, rows, parameters, slopes == block_adjoint ? NEEDS_Y : NEEDS_W | NEEDS_Y, error);
     if (status != RC_OK) return status;
     if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
         return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
@@ -596,6 +685,8 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
     call c;
     const int with_gradient = out->grad_W || out->grad_b;
     status = begin(&c, problem, rows, parameters, control, with_gradient);
+    c.slopes = slopes;
+    c.point = point;
     double *scale = malloc((size_t)problem->n_models * sizeof *scale);
     if (!scale) status = RC_ERROR_MEMORY;
     for (int64_t m = 0; m < problem->n_models && status == RC_OK; m++) {
@@ -638,6 +729,32 @@ rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_p
     free(scale);
     give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
+}
+
+rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                      const rc_control *control, rc_gradient *out, rc_error *error)
+{
+    return evaluate(problem, rows, parameters, control, block_losses, NULL, out, error);
+}
+
+rc_status rc_conjugate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                       const rc_control *control, const rc_dual_point *point, double *value, rc_error *error)
+{
+    rc_parameters q = *parameters;
+    q.penalty = (rc_penalty){0, 0, 0};
+    rc_gradient out = {value, NULL, NULL};
+    return evaluate(problem, rows, &q, control, block_conjugates, point, &out, error);
+}
+
+rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                     const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out, rc_error *error)
+{
+    rc_parameters q = *parameters;
+    q.W = q.b = NULL;
+    q.penalty = (rc_penalty){0, 0, 0};
+    const rc_dual_point point = {u, u_stride, NULL, NULL, NULL};
+    rc_gradient slopes = {NULL, out->grad_W, out->grad_b};
+    return evaluate(problem, rows, &q, control, block_adjoint, &point, &slopes, error);
 }
 
 /* ---------------------------------------------------------------- prediction */
@@ -686,7 +803,7 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
 rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                      const rc_control *control, rc_prediction *out, rc_error *error)
 {
-    rc_status status = check_call(problem, rows, parameters, 0, error);
+    rc_status status = check_call(problem, rows, parameters, NEEDS_W, error);
     if (status != RC_OK) return status;
     call c;
     status = begin(&c, problem, rows, parameters, control, 0);

@@ -1,5 +1,6 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
+#include "conjugates.h"
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"
@@ -24,6 +25,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .transpose = transpose,
     .pack_weights = pack_weights,
     .load_vector = load_vector,
+    .load_targets = load_targets,
     .scores_rows = scores_rows,
     .scores_columns = scores_columns,
     .scores_transposed = scores_transposed,
@@ -33,7 +35,18 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .add = add,
     .loss = {cross_entropy, hinge, squared_hinge, crammer_singer},
     .binary_loss = {binary_cross_entropy, binary_hinge, binary_squared_hinge, NULL},
+    .soft_loss = soft_cross_entropy,
+    .soft_binary_loss = soft_binary_cross_entropy,
     .row_sums = row_sums,
+    .load_scores = load_scores,
+    .project = {project_sum, project_each, project_positive, project_sum},
+    .binary_project = {binary_project_capped, binary_project_capped, binary_project_positive, NULL},
+    .conjugate = {conjugate_cross_entropy, conjugate_linear, conjugate_squared_hinge, conjugate_linear},
+    .binary_conjugate = {binary_conjugate_cross_entropy, binary_conjugate_hinge, binary_conjugate_squared_hinge, NULL},
+    .soft_conjugate = soft_conjugate,
+    .soft_project = soft_project,
+    .weigh = weigh,
+    .one_hot = one_hot,
     .check_scores = check_scores,
     .store_scores = store_scores,
     .probabilities = probabilities,

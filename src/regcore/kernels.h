@@ -21,6 +21,13 @@ static inline int64_t rc_item_size(rc_dtype dtype)
     return sizes[dtype];
 }
 
+/* Whether the labels are distributions: soft targets, or smoothed */
+static inline int rc_is_soft(const rc_problem *p)
+{
+    const int is_float = p->y.dtype == RC_FLOAT32 || p->y.dtype == RC_FLOAT64;
+    return p->targets.data || p->label_smoothing != 0 || (p->y.data && is_float);
+}
+
 /* Row i of an evaluation, as a row of X */
 static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
 {
@@ -61,6 +68,13 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+/* What makes a dual point from a first one, for one model; see rc_dual_point. gain_sum is the sum of gain. */
+typedef struct {
+    double shrink;
+    const double *lose, *gain; /* NULL: nothing is given */
+    double gain_sum;
+} rc_dual_shift;
+
 typedef struct {
     const char *level;
     int lanes;
@@ -77,6 +91,11 @@ typedef struct {
     void (*pack_weights)(const void *W, int64_t C, int64_t D, const rc_row_shape *shape, void *dst);
     /* n numbers of a vector as reals, then zeros up to `padded` */
     void (*load_vector)(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst);
+
+    /* T[c*ld + r] = probability of class c for row first + r: targets, or 1 for its label y, smoothed; two classes for
+     * the binary form. 0 in rows from n to `padded`. y: of the block, as reals */
+    void (*load_targets)(const rc_problem *problem, const rc_rows *rows, int64_t first, int64_t n, int64_t padded,
+                         const void *y, void *T, int64_t ld);
 
     /* --- dense: products */
     /* S[c][r] = b[c] + W[c] . x[r] with lanes along the features; W packed. x as reals, or as stored: FLOAT16, UINT8,
@@ -105,7 +124,27 @@ typedef struct {
                                 double *check);
     double (*binary_loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
                                        double *check);
+    /* cross_entropy of soft targets, T[c*ldt + r] */
+    double (*soft_loss)(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt, const void *w,
+                        double *check);
+    double (*soft_binary_loss)(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
+                               const void *w, double *check);
     void (*row_sums)(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums);
+
+    /* --- dual points, see conjugates.h: a block of them is held as scores are */
+    void (*load_scores)(const void *u, int64_t stride, const rc_rows *rows, int64_t first, int64_t n, int64_t n_padded,
+                        int64_t C, void *U, int64_t ld);
+    void (*project[RC_N_LOSSES])(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y);
+    void (*binary_project[RC_N_LOSSES])(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y);
+    double (*conjugate[RC_N_LOSSES])(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y,
+                                     const void *w, const rc_dual_shift *shift);
+    double (*binary_conjugate[RC_N_LOSSES])(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y,
+                                            const void *w, const rc_dual_shift *shift);
+    double (*soft_conjugate)(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
+                             const void *w, const rc_dual_shift *shift);
+    void (*soft_project)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt);
+    void (*weigh)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *w);
+    void (*one_hot)(void *U, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w);
 
     /* --- prediction from a block of scores */
     double (*check_scores)(const void *S, int64_t ld, int64_t C, int64_t n);

@@ -10,7 +10,10 @@
  * Binary forms have one score s and t = +1 or -1: log(1 + exp(-t s)), max(0, 1 - t s), its square.  At a kink the
  * subgradient is 0; of several largest scores the first counts.  cross_entropy keeps `rest` apart from e_y because a
  * well fitted sample has rest << 1: neither its loss nor its gradient is then a difference of nearly equal numbers.
- * squared_hinge sums in double: scores of 1e30 are legal in float32 and their squares are not.
+ * With soft targets t (T = sum_c t_c, 1 up to rounding) it is -sum_c t_c log p_c = sum_c t_c (max - s_c) + T log sum_j
+ * e_j, with the slopes T p_c - t_c; binary t_1 log(1 + exp(-s)) + t_0 log(1 + exp(s)).  A whole label goes through
+ * the form above, which is exact to the last. squared_hinge sums in double: scores of 1e30 are legal in float32 and
+ * their squares are not.
  *
  * *check becomes NaN if any score is NaN or infinite (0 * s is 0 for all others).
  */
@@ -65,6 +68,67 @@ ROWS(cross_entropy)
     return v_widen(loss);
 }
 DEFINE_LOSS(cross_entropy)
+
+RC_INLINE vwide soft_rows(real *s, int64_t ld, int64_t C, const real *t, int64_t ldt, vreal weight,
+                          vreal *zero_if_finite)
+{
+    vreal largest = v_load(s);
+    for (int64_t c = 0; c < C; c++) {
+        const vreal score = v_load(s + c * ld);
+        *zero_if_finite += score * REAL_C(0.0);
+        largest = v_max(largest, score);
+    }
+    /* the largest class (the first of several), with e = 1, is left out of the sum, which may be small */
+    vreal rest = v_set(0), behind = v_set(0), total = v_set(0), found = v_set(0);
+    for (int64_t first = 0; first < C; first += CLASS_RUN) {
+        vreal run = v_set(0), run_behind = v_set(0), run_total = v_set(0);
+        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
+            const vreal below = v_load(s + c * ld) - largest, e = v_exp_nonpositive(below);
+            const vreal target = v_load(t + c * ldt);
+            const vmask is_largest = (below == v_set(0)) & (found == v_set(0));
+            v_store(s + c * ld, e);
+            run += v_select(is_largest, v_set(0), e);
+            found = v_select(is_largest, v_set(1), found);
+            run_behind -= v_select(target == v_set(0), v_set(0), target * below); /* below may be infinite */
+            run_total += target;
+        }
+        rest += run;
+        behind += run_behind;
+        total += run_total;
+    }
+    const vreal factor = total / (REAL_C(1.0) + rest);
+    for (int64_t c = 0; c < C; c++) v_store(s + c * ld, weight * (factor * v_load(s + c * ld) - v_load(t + c * ldt)));
+    return v_widen(behind + total * v_log1p_nonnegative(rest));
+}
+
+RC_INLINE vwide soft_binary_rows(real *s, int64_t ld, int64_t C, const real *t, int64_t ldt, vreal weight,
+                                 vreal *zero_if_finite)
+{
+    (void)ld, (void)C;
+    const vreal score = v_load(s), zero = v_load(t), one = v_load(t + ldt);
+    *zero_if_finite += score * REAL_C(0.0);
+    const vreal e = v_exp_nonpositive(v_min(score, -score));
+    const vreal small = e / (e + REAL_C(1.0)), large = REAL_C(1.0) / (e + REAL_C(1.0));
+    const vmask positive = score > v_set(0);
+    v_store(s, weight * (zero * v_select(positive, large, small) - one * v_select(positive, small, large)));
+    return v_widen((zero + one) * v_log1p_nonnegative(e) + v_select(positive, zero * score, -one * score));
+}
+
+#define DEFINE_SOFT_LOSS(name, rows)                                                                                   \
+    static double name(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt, const void *w,    \
+                       double *check)                                                                                  \
+    {                                                                                                                  \
+        vwide sum = w_zero();                                                                                          \
+        vreal zero_if_finite = v_set(0);                                                                               \
+        for (int64_t r = 0; r < n_padded; r += LANES) {                                                                \
+            const vreal weight = v_load((const real *)w + r);                                                          \
+            sum += v_widen(weight) * rows((real *)S + r, ld, C, (const real *)T + r, ldt, weight, &zero_if_finite);    \
+        }                                                                                                              \
+        *check += w_sum(v_widen(zero_if_finite));                                                                      \
+        return w_sum(sum);                                                                                             \
+    }
+DEFINE_SOFT_LOSS(soft_cross_entropy, soft_rows)
+DEFINE_SOFT_LOSS(soft_binary_cross_entropy, soft_binary_rows)
 
 /* s_y of each row */
 RC_INLINE vreal own_score(const real *s, int64_t ld, int64_t C, vreal label, vreal *zero_if_finite)

@@ -150,6 +150,42 @@ static void load_vector(const rc_vector *v, const rc_rows *rows, int64_t first, 
     for (int64_t i = n; i < padded; i++) out[i] = 0;
 }
 
+static void load_targets(const rc_problem *problem, const rc_rows *rows, int64_t first, int64_t n, int64_t padded,
+                         const void *y, void *T, int64_t ld)
+{
+    const rc_targets *t = &problem->targets;
+    const int64_t n_labels = problem->n_classes > 1 ? problem->n_classes : 2;
+    const real kept = (real)(1 - problem->label_smoothing), even = (real)(problem->label_smoothing / (double)n_labels);
+    const real *label = y;
+    real *out = T;
+    if (t->data) {
+#define LOAD_TARGETS(type)                                                                                             \
+    for (int64_t r = 0; r < n; r++) {                                                                                  \
+        const char *row = (const char *)t->data + rc_row_at(rows, first + r) * t->row_stride;                          \
+        type item;                                                                                                     \
+        for (int64_t c = 0; c < n_labels; c++) out[c * ld + r] = LOAD(type, CAST, row + c * t->column_stride);         \
+    }
+        if (t->dtype == RC_FLOAT32) {
+            LOAD_TARGETS(float)
+        } else {
+            LOAD_TARGETS(double)
+        }
+#undef LOAD_TARGETS
+    } else if (n_labels == 2)
+        for (int64_t r = 0; r < n; r++) {
+            out[r] = 1 - label[r];
+            out[ld + r] = label[r];
+        }
+    else
+        for (int64_t c = 0; c < n_labels; c++)
+            for (int64_t r = 0; r < n; r++) out[c * ld + r] = label[r] == (real)c;
+    for (int64_t c = 0; c < n_labels; c++) {
+        if (even != 0)
+            for (int64_t r = 0; r < n; r++) out[c * ld + r] = kept * out[c * ld + r] + even;
+        for (int64_t r = n; r < padded; r++) out[c * ld + r] = 0;
+    }
+}
+
 static void add_moments(const void *x, const void *shift, double w, int64_t D, void *sum, void *square)
 {
     for (int64_t d = 0; d < D; d++) {

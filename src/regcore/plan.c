@@ -131,6 +131,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->M = problem->n_models;
     plan->MC = plan->M * plan->C;
     plan->sparse = problem->X.indices != NULL;
+    plan->soft = rc_is_soft(problem);
 
     const int64_t lanes = plan->k->lanes, size = (int64_t)plan->k->real_size;
     const int64_t n_vectors = (plan->D + lanes - 1) / lanes;
@@ -158,6 +159,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     if (plan->load > plan->block) plan->load = plan->block;
     plan->ld = round_up(plan->shared_gradient ? plan->super_block : plan->block, plan->k->row_tile) + lanes;
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
+    plan->target_ld = plan->column_ld;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
     if (plan->sparse) plan->sum_rows = real == RC_FLOAT32 && sparse_chunk(plan) > SPARSE_SUM_ROWS ? SPARSE_SUM_ROWS : 0;
     plan->prefetch_step = CACHE_LINE;
@@ -187,6 +189,7 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->packed_columns = carve(memory, &used, plan->column_source ? plan->D * plan->column_ld : 0, size);
     s->y = carve(memory, &used, rows, size);
     s->w = carve(memory, &used, rows, size);
+    s->T = carve(memory, &used, plan->soft ? (plan->C > 1 ? plan->C : 2) * plan->target_ld : 0, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
     s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
@@ -228,6 +231,25 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
             x_rows[r] = plan->row_source == DIRECT ? sources[r] : packed_rows + r * plan->row_ld * size;
         for (int64_t r = n; r < round_up(n, plan->k->row_tile); r++) x_rows[r] = x_rows[n - 1];
     }
+}
+
+void rc_load_labels(const rc_plan *plan, const rc_scratch *s, int64_t first, int64_t n)
+{
+    const rc_problem *problem = plan->problem;
+    const int64_t padded = round_up(n, plan->k->lanes);
+    if (problem->y.data) plan->k->load_vector(&problem->y, &plan->rows, first, n, padded, s->y);
+    if (plan->soft) plan->k->load_targets(problem, &plan->rows, first, n, padded, s->y, s->T, plan->target_ld);
+}
+
+double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t n, double *check)
+{
+    const rc_kernels *k = plan->k;
+    const int64_t padded = round_up(n, k->lanes);
+    if (plan->soft)
+        return (plan->C == 1 ? k->soft_binary_loss : k->soft_loss)(S, plan->ld, plan->C, padded, s->T, plan->target_ld,
+                                                                   s->w, check);
+    return (plan->C == 1 ? k->binary_loss : k->loss)[plan->problem->loss](S, plan->ld, plan->C, padded, s->y, s->w,
+                                                                          check);
 }
 
 int rc_useful_threads(const rc_plan *plan, int wanted)

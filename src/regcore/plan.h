@@ -24,6 +24,9 @@ typedef struct {
     rc_row_shape shape;                  /* of a row, and of packed W and G */
     int64_t ldw;                         /* CSR: row length of Wt and Gt */
 
+    int soft; /* the labels are distributions: soft targets, or smoothed */
+    int64_t target_ld;
+
     int64_t block, ld;         /* most rows in a block; the leading dimension of its scores */
     int64_t load;              /* rows loaded at a time: packed rows are scored while they are in L1 */
     int64_t column_ld, row_ld; /* leading dimensions of packed views */
@@ -43,6 +46,7 @@ typedef struct {
     int64_t *row_ids;
     void *packed_rows, *packed_columns, *piece;
     void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
+    void *T;                    /* soft targets */
     double *features;           /* CSR: sums of FEATURE_RUN features */
 } rc_scratch;
 
@@ -58,6 +62,13 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *scratch)
 
 /* Makes the views of rows [first, first + n) that the plan asks for, as rows at, at + 1, ... of the block. */
 void rc_load_rows(const rc_plan *plan, const rc_scratch *scratch, int64_t first, int64_t at, int64_t n);
+
+/* Loads the labels of rows [first, first + n) into scratch->y or T, for rc_block_loss. */
+void rc_load_labels(const rc_plan *plan, const rc_scratch *scratch, int64_t first, int64_t n);
+
+/* Weighted loss of a block of scores of one model, which become slopes; weights in scratch->w. NaN in *check: a score
+ * was not finite. */
+double rc_block_loss(const rc_plan *plan, const rc_scratch *scratch, void *S, int64_t n, double *check);
 
 /* How many threads the work is worth, at most `wanted`. */
 int rc_useful_threads(const rc_plan *plan, int wanted);

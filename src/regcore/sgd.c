@@ -215,10 +215,9 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
 
     const rc_vector w = problem->weights.data ? problem->weights : (rc_vector){&one, RC_FLOAT64, 0};
     double check = 0;
-    p->k->load_vector(&problem->y, &p->rows, first, n, padded, scratch->y);
+    rc_load_labels(p, scratch, first, n);
     p->k->load_vector(&w, &p->rows, first, n, padded, scratch->w);
-    *loss += (p->C == 1 ? p->k->binary_loss : p->k->loss)[problem->loss](scratch->S, p->ld, p->C, padded, scratch->y,
-                                                                         scratch->w, &check);
+    *loss += rc_block_loss(p, scratch, scratch->S, n, &check);
     if (check != 0) return RC_ERROR_OVERFLOW; /* NaN */
 
     if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
@@ -442,6 +441,47 @@ void rc_sgd_parameters(rc_sgd *s, int averaged, void *W, void *b)
 
 void rc_sgd_set_eta0(rc_sgd *s, double eta0) { s->options.eta0 = eta0; }
 
+/* Between two epochs nothing waits (CSR: end_window), and the order of the rows is made anew. */
+void rc_sgd_get_state(const rc_sgd *s, rc_sgd_state *state)
+{
+    const rc_plan *p = &s->plan;
+    const rc_dtype real = s->options.real;
+    for (int64_t c = 0; c < p->C; c++) {
+        for (int64_t d = 0; d < p->D; d++) {
+            const int64_t from = place(s, c, d), to = c * p->D + d;
+            put(state->W, to, real, number(s->W, from, real));
+            if (s->V) put(state->V, to, real, number(s->V, from, real));
+            if (s->sum) state->sum[to] = s->sum[from];
+        }
+        put(state->b, c, real, number(s->b, c, real));
+        state->V_b[c] = s->V_b[c];
+        state->sum_b[c] = s->sum_b[c];
+    }
+    state->epoch = s->epoch;
+    state->t = s->t;
+    state->n_averaged = s->n_averaged;
+}
+
+void rc_sgd_set_state(rc_sgd *s, const rc_sgd_state *state)
+{
+    const rc_plan *p = &s->plan;
+    const rc_dtype real = s->options.real;
+    for (int64_t c = 0; c < p->C; c++) {
+        for (int64_t d = 0; d < p->D; d++) {
+            const int64_t to = place(s, c, d), from = c * p->D + d;
+            put(s->W, to, real, number(state->W, from, real));
+            if (s->V) put(s->V, to, real, number(state->V, from, real));
+            if (s->sum) s->sum[to] = state->sum[from];
+        }
+        put(s->b, c, real, number(state->b, c, real));
+        s->V_b[c] = state->V_b[c];
+        s->sum_b[c] = state->sum_b[c];
+    }
+    s->epoch = state->epoch;
+    s->t = state->t;
+    s->n_averaged = state->n_averaged;
+}
+
 /* ---------------------------------------------------------------- beginning and end */
 
 static void *carve(char *memory, size_t *used, int64_t n, size_t size)
@@ -495,7 +535,7 @@ static rc_status check_options(const rc_problem *problem, const rc_sgd_options *
 {
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
-    if (!problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (!problem->y.data && !problem->targets.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (problem->n_models != 1) return fail(error, RC_ERROR_ARGUMENT, "W", "must be one model");
     if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
         return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");

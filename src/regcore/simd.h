@@ -53,6 +53,7 @@ RC_INLINE vmask v_bits(vreal v) { return (vmask)v; }
 RC_INLINE vreal v_from_bits(vmask m) { return (vreal)m; }
 RC_INLINE vmask v_set_bits(ireal x) { return x - (vmask){0}; }
 RC_INLINE vwide v_widen(vreal v) { return __builtin_convertvector(v, vwide); }
+RC_INLINE vreal v_narrow(vwide w) { return __builtin_convertvector(w, vreal); }
 RC_INLINE double w_sum(vwide w)
 {
     double sum = 0;
@@ -84,6 +85,7 @@ RC_INLINE vreal v_from_bits(vmask m)
 }
 RC_INLINE vmask v_set_bits(ireal x) { return x; }
 RC_INLINE vwide v_widen(vreal v) { return (double)v; }
+RC_INLINE vreal v_narrow(vwide w) { return (real)w; }
 RC_INLINE double w_sum(vwide w) { return w; }
 #endif
 
@@ -273,6 +275,18 @@ RC_INLINE vreal v_log1p_nonnegative(vreal t)
     const vreal kr = v_from_bits(k + v_bits(v_set(EXP_MAGIC))) - EXP_MAGIC;
     const vreal log_m = 2 * s + (2 * s) * (s2 * p);
     return kr * LN2_HIGH + (log_m + (kr * LN2_LOW + lost / u));
+}
+
+/* log(x) of a normal x > 0; near 1 it keeps its relative accuracy. Other x give some number. */
+RC_INLINE vreal v_log_normal(vreal x)
+{
+    const vmask k = (v_bits(x) - v_set_bits(SQRT_HALF_BITS)) >> MANTISSA_BITS;
+    const vreal m = v_from_bits((vmask)((vbits)v_bits(x) - ((vbits)k << MANTISSA_BITS)));
+    const vreal f = m - REAL_C(1.0), s = f / (m + REAL_C(1.0)), s2 = s * s;
+    vreal p = v_set(REAL_C(1.0) / (2 * LOG_TERMS + 1));
+    RC_UNROLL for (int i = LOG_TERMS - 1; i > 0; i--) p = p * s2 + REAL_C(1.0) / (2 * i + 1);
+    const vreal kr = v_from_bits((vmask)((vbits)k + (vbits)v_bits(v_set(EXP_MAGIC)))) - EXP_MAGIC;
+    return kr * LN2_HIGH + ((2 * s + (2 * s) * (s2 * p)) + kr * LN2_LOW);
 }
 
 #endif

@@ -20,7 +20,8 @@ intercept is one more block of x that r does not touch.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -74,62 +75,94 @@ def fista(problem: ProblemToSolve, *, step: float | None = None) -> Generator[St
     """
     if step is not None and not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be finite and > 0; got {step!r}")
-    return _iterate(_Workspace(problem), problem.tol, step)
+    return _iterate(_Workspace(problem), problem, step)
 
 
-def _iterate(work: _Workspace, tol: float | None, first_step: float | None) -> Generator[Step, None, Outcome]:
-    f_y = work.gradient_at(work.x)
-    scale = work.norm_at_zero() or 1.0
-    step = work.first_step(f_y) if first_step is None else first_step
-    work.y.flat[...] = work.x.flat
-    t = 1.0
-    patience, n_accepted = 1, 0  # steps without a failure before one tries to grow; how many there have been
-    gradient_is_known = True
-    n_refused = 0  # times that the residual was small by rounding alone
+@dataclass(slots=True)
+class _Run:
+    """What one iteration hands on to the next, besides the arrays."""
+
+    f_y: float  # at y, if the gradient there is known
+    gradient_is_known: bool
+    scale: float  # norm of the gradient at zero
+    step: float
+    t: float = 1.0
+    patience: int = 1  # steps without a failure before one tries to grow
+    n_accepted: int = 0  # how many there have been
+    n_refused: int = 0  # times that the residual was small by rounding alone
+    residual: float = math.inf
+    is_certified: bool = False  # the residual is that of x
+    is_stuck: bool = False
+
+
+def _iterate(work: _Workspace, problem: ProblemToSolve, step: float | None) -> Generator[Step, None, Outcome]:
+    run = _first_state(work, step) if problem.resume is None else _resumed_state(work, problem.resume)
+    tol = problem.tol
+
+    def state() -> Mapping[str, Any]:
+        arrays = {"y": work.y.flat} | ({"gradient": work.gradient.flat} if run.gradient_is_known else {})
+        return arrays | asdict(run) | {"n_passes": work.n_passes}
 
     while True:
-        if not gradient_is_known:
-            f_y = work.gradient_at(work.y)
-        previous_step = step
-        grows = n_accepted >= patience
-        step *= _GROWTH if grows else 1
+        if tol is not None and run.is_certified and run.residual <= tol:
+            return Outcome(
+                True, f"the optimality residual fell to {run.residual:.2g} of the gradient at zero"
+            )
+        if run.is_stuck:
+            return Outcome(False, f"{_stuck(work.dtype)} (relative residual {run.residual:.2g})")
+        if not run.gradient_is_known:
+            run.f_y = work.gradient_at(work.y)
+        previous_step = run.step
+        grows = run.n_accepted >= run.patience
+        if grows:
+            run.step = min(_GROWTH * run.step, max(work.longest_step, run.step))
         for n_halvings in range(_MOST_HALVINGS):
-            accepted, value = work.try_step(f_y, step)
+            accepted, value = work.try_step(run.f_y, run.step)
             if accepted:
                 break
             if n_halvings == 0 and grows:
-                step, patience = previous_step, min(2 * patience, _MOST_PATIENCE)
+                run.step, run.patience = previous_step, min(2 * run.patience, _MOST_PATIENCE)
             else:
-                step /= 2
-            n_accepted = 0
+                run.step /= 2
+            run.n_accepted = 0
         else:
             return Outcome(False, _stuck(work.dtype))
-        n_accepted += 1
-        residual = work.norm(work.difference.flat) / step / scale
+        run.n_accepted += 1
+        run.residual = work.norm(work.difference.flat) / run.step / run.scale
 
         np.subtract(work.new.flat, work.x.flat, out=work.scratch)
         uphill = work.dot(work.difference.flat, work.scratch) < 0
-        t_next = 1.0 if uphill else (1 + math.sqrt(1 + 4 * t * t * previous_step / step)) / 2
-        np.multiply(work.scratch, 0 if uphill else (t - 1) / t_next, out=work.y.flat)
+        t_next = 1.0 if uphill else (1 + math.sqrt(1 + 4 * run.t**2 * previous_step / run.step)) / 2
+        np.multiply(work.scratch, 0 if uphill else (run.t - 1) / t_next, out=work.y.flat)
         np.add(work.y.flat, work.new.flat, out=work.y.flat)
         work.x, work.new = work.new, work.x
-        t, gradient_is_known = t_next, False
+        run.t, run.gradient_is_known, run.is_certified = t_next, False, False
 
-        converged = stuck = False
-        if tol is not None and residual <= tol:
+        if tol is not None and run.residual <= tol:
             # measured at y with the gradient there; what counts is the returned point
             work.y.flat[...] = work.x.flat
-            f_y = work.gradient_at(work.x)
-            distance, residual = residual, work.proximal_gradient_norm(step) / scale
-            converged = residual <= tol
-            n_refused += not converged
-            stuck = distance == 0 or n_refused == _MOST_REFUSALS
-            t, gradient_is_known = 1.0, True
-        yield Step(work.x.W, work.x.b, value, work.n_passes, residual=residual)
-        if converged:
-            return Outcome(True, f"the optimality residual fell to {residual:.2g} of the gradient at zero")
-        if stuck:
-            return Outcome(False, f"{_stuck(work.dtype)} (relative residual {residual:.2g})")
+            run.f_y = work.gradient_at(work.x)
+            distance, run.residual = run.residual, work.proximal_gradient_norm(run.step) / run.scale
+            run.n_refused += run.residual > tol
+            run.is_stuck = distance == 0 or run.n_refused == _MOST_REFUSALS
+            run.t, run.gradient_is_known, run.is_certified = 1.0, True, True
+        yield Step(work.x.W, work.x.b, value, work.n_passes, residual=run.residual, state=state)
+
+
+def _first_state(work: _Workspace, step: float | None) -> _Run:
+    f_x = work.gradient_at(work.x)
+    scale = work.norm_at_zero() or 1.0
+    step = work.first_step(f_x) if step is None else step
+    work.y.flat[...] = work.x.flat
+    return _Run(f_x, True, scale, step)
+
+
+def _resumed_state(work: _Workspace, saved: Mapping[str, Any]) -> _Run:
+    work.y.flat[...] = saved["y"]
+    if saved["gradient_is_known"]:
+        work.gradient.flat[...] = saved["gradient"]
+    work.n_passes = int(saved["n_passes"])
+    return _Run(**{field.name: saved[field.name] for field in fields(_Run)})
 
 
 def _stuck(dtype: np.dtype[Any]) -> str:
@@ -165,6 +198,8 @@ class _Workspace:
         unused = np.empty(len(problem.W), self.dtype)
         self.gradient_out = (self.gradient.W, unused if self.gradient.b is None else self.gradient.b)
         self.slack = 10 * float(np.finfo(self.dtype).eps)
+        # where the gradient vanishes every step is accepted, until it is infinite
+        self.longest_step = math.sqrt(float(np.finfo(self.dtype).max))
         self.n_passes = 0
 
     def dot(self, a: Array, b: Array) -> float:

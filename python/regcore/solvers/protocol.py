@@ -14,11 +14,30 @@ last step that was yielded (before the first: ``problem.W`` and ``problem.b``) a
 whenever and however it ends: a KeyboardInterrupt may be raised in every line of a solver, so it must leave
 those arrays a consistent pair at every point, and overwrite them only after the next step has been yielded,
 or in one call of the core.
+
+Checkpoints. Every step carries a function, ``Step.state``, that returns what the solver needs besides W and b
+to go on from there as though it had never stopped: a flat mapping of names to arrays and numbers (no None: a
+name may be left out). `fit` calls it only when a checkpoint is due, right after the step or once the solver
+has converged, so it may return the solver's own arrays; between a step and the converged `Outcome` that
+follows it nothing of the state may change. A solver that is given such a mapping as ``problem.resume`` (with
+``problem.W`` and ``problem.b`` those of the step) must yield, bit for bit, the steps that would have come
+next, or return the same outcome at once if none would have. That comes by itself if the loop's head is where
+it decides to end:
+
+    run = first_state() if problem.resume is None else state_from(problem.resume)
+    while not run.has_ended:
+        ...                                            # an iteration: changes run, W and b
+        yield Step(W, b, value, run.n_passes, state=run.mapping)
+    return Outcome(...)                                # from run alone
+
+The state must include ``n_passes``. What can be computed again from the data, the options and the seed, bit
+for bit, need not be in it. A decision that depends on `tol` belongs into the loop's head too, because a fit
+may be resumed with another one. Limits on iterations, history and callbacks are resumed by `fit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -30,6 +49,7 @@ if TYPE_CHECKING:
     from regcore.penalties import Penalty
 
     Array: TypeAlias = npt.NDArray[Any]
+    State: TypeAlias = Mapping[str, Any]  # arrays and numbers
 
 __all__ = ["ObjectiveLike", "Outcome", "ProblemToSolve", "SolverFunction", "Step"]
 
@@ -95,6 +115,9 @@ class ProblemToSolve:
         After so many steps `fit` stops asking.
     seed : int
         For everything random, in [0, 2**63).
+    resume : mapping of names to arrays and numbers, or None
+        What `Step.state` gave at the step to go on from: new arrays, the solver's to keep; arrays come back
+        with their dtype and shape, numbers as float or int. None: start.
     """
 
     objective: ObjectiveLike
@@ -103,6 +126,7 @@ class ProblemToSolve:
     tol: float | None
     max_iter: int
     seed: int
+    resume: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +147,8 @@ class Step:
         Relative norm of the optimality residual, if the solver has one: what it compares with `tol`.
     value_is_estimate : bool
         `value` was not evaluated at W and b: `fit` does that once, at the end.
+    state : callable or None
+        Returns the solver's state as a mapping, for a checkpoint: see the module's description.
     """
 
     W: Array
@@ -132,6 +158,7 @@ class Step:
     dual_gap: float | None = None
     residual: float | None = None
     value_is_estimate: bool = False
+    state: Callable[[], State] | None = None
 
 
 @dataclass(frozen=True, slots=True)

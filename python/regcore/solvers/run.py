@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from regcore.solvers.protocol import ProblemToSolve, Step
+from regcore.solvers.callbacks import EarlyStopping
+from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 from regcore.solvers.registry import Solver, resolve_solver
 from regcore.solvers.result import ConvergenceWarning, FitResult, FitState, HistoryEntry
 
@@ -39,7 +42,11 @@ def fit(
     fit_intercept: bool = True,
     dtype: Any = None,
     callbacks: Callback | Iterable[Callback] = (),
+    early_stopping: EarlyStopping | None = None,
     random_state: int | np.random.Generator | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    resume: str | os.PathLike[str] | bool = False,
     **solver_options: Any,
 ) -> FitResult:
     """Minimise an objective over W and b.
@@ -63,9 +70,19 @@ def fit(
         Type of the computation, and of W. None: that of `init`; without one float32 for float32, float16,
         bool and 8-bit data, otherwise float64.
     callbacks : callable or iterable of callables, default=()
-        Each is called after every iteration with a `FitState`, and stops the fit by returning True.
+        Each is called after every iteration with a `FitState`, and stops the fit by returning True;
+        `Progress` is one.
+    early_stopping : EarlyStopping, default=None
+        Watches a validation value, stops the fit when it no longer falls, and gives it its best weights.
     random_state : int, Generator, RandomState or None, default=None
         Seed of what is random ("sgd": the order of the samples). None: a different one each time.
+    checkpoint : path, default=None
+        File to which the state of the fit is written now and then, and at its end: see Notes.
+    checkpoint_every : float, default=60.0
+        Seconds between two checkpoints; 0: one after every iteration.
+    resume : path or bool, default=False
+        Checkpoint to go on from. True: `checkpoint` itself if that file is there, otherwise the fit starts
+        anew, so that the same call serves for the first run and for all that follow.
     **solver_options
         Options of the solver, by name: see `regcore.solvers.fista.fista` and `regcore.solvers.sgd.sgd`.
 
@@ -76,81 +93,196 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it may be, or the solver cannot handle the objective.
+        If an argument is not what it may be, the solver cannot handle the objective, or the file to resume
+        from is damaged, is no checkpoint, or one of another fit.
+    OSError
+        If no file can be made at `checkpoint`, or none can be read at `resume`.
 
     Warns
     -----
     ConvergenceWarning
         Once, if `max_iter` came before `tol` was reached, if the solver could not get on, or after an
         interrupt.
+    RuntimeWarning
+        If a checkpoint could not be written, say to a full disk. The fit goes on, and tries again when the
+        next one is due; the last good checkpoint stays where it is.
 
     Notes
     -----
     A KeyboardInterrupt ends the fit, not the program: the result is the state that had been reached, with
     ``converged=False``.
+
+    A fit that goes on from a checkpoint ends where the fit that wrote it would have ended, bit for bit (the
+    seconds apart), on the same kind of CPU. The arguments must be those of that fit, which a fingerprint of
+    the problem, the solver and its options checks; only `tol`, `max_iter` and callbacks without a state may
+    differ, and `init` and `random_state` are not read. A checkpoint appears under its name when it is whole:
+    a fit that is killed, whenever it is, leaves the last one. One that converged, came to `max_iter` or was
+    stopped by a callback leaves its end; after an interrupt, or if the solver could not get on, the last
+    checkpoint that was due stands. A new fit replaces a file that is there already.
+
+    A callback may have a state of its own to be kept: a method ``state_dict()`` that returns a mapping of
+    names to arrays and numbers, and a method ``load_state_dict(mapping)`` that takes it back; and a method
+    ``finish(result)``, called when the fit is over.
     """
     if objective.n_models is not None:
         raise ValueError(f"fit takes one model; the objective is a stack of {objective.n_models}")
     chosen = resolve_solver(solver, objective)
     _check_options(chosen, solver_options)
     calls = _callbacks(callbacks)
+    if early_stopping is not None:
+        objective = _checked_early_stopping(early_stopping)._begin(objective)
+        calls = (early_stopping, *calls)
     limit = _max_iter(max_iter, chosen)
     W, b = _start(objective, init, fit_intercept, dtype)
     problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state))
-    steps = None
-
-    start = time.perf_counter()
-    history: list[HistoryEntry] = []
-    last = Step(W, b, math.nan, 0.0)
-    zeros = np.zeros(W.shape[0], W.dtype)
-    converged, warn, message = False, True, ""
-    try:
-        steps = chosen.function(problem, **solver_options)
-        while len(history) < limit:
-            try:
-                last = next(steps)
-            except StopIteration as end:
-                converged, message = end.value.converged, end.value.message
-                warn = not converged
-                break
-            seconds = time.perf_counter() - start
-            entry = HistoryEntry(
-                len(history) + 1, last.value, last.dual_gap, last.residual, last.n_passes, seconds
-            )
-            history.append(entry)
-            if calls and _stopped_by(calls, _state(entry, last, chosen, limit, zeros)):
-                message, warn = f"stopped by a callback after {len(history)} iterations", False
-                break
-        else:
-            message, warn = f"ran for max_iter={limit} iterations", problem.tol is not None
-            if warn:
-                message = _gave_up(chosen, limit, last, problem.tol)
-        if last.value_is_estimate:
-            last = replace(last, value=float(objective.value(last.W, last.b)), n_passes=last.n_passes + 1)
-    except KeyboardInterrupt:
-        converged, warn = False, True
-        message = f"interrupted after {len(history)} iterations; this is the state reached so far"
-    finally:
-        if steps is not None:
-            steps.close()
-    if warn:
-        warnings.warn(f"solver={chosen.name!r}: {message}", ConvergenceWarning, stacklevel=2)
-    return FitResult(
-        W=last.W,
-        b=zeros if last.b is None else last.b,
-        value=last.value,
-        dual_gap=last.dual_gap,
-        residual=last.residual,
-        n_iter=len(history),
-        n_passes=last.n_passes,
-        history=history,
-        converged=converged,
-        message=message,
-        solver=chosen.name,
+    checkpoints = Checkpoints(
+        checkpoint,
+        checkpoint_every,
+        resume,
+        calls,
+        lambda: fingerprint_of_fit(
+            objective,
+            chosen.name,
+            solver_options,
+            W,
+            fit_intercept,
+            None if early_stopping is None else early_stopping._describe(),
+        ),
     )
+    run = _Run(chosen, problem, calls, early_stopping, checkpoints)
+    run.go(solver_options)
+    if run.must_warn:
+        warnings.warn(f"solver={chosen.name!r}: {run.message}", ConvergenceWarning, stacklevel=2)
+    result = run.result()
+    for callback in calls:
+        if hasattr(callback, "finish"):
+            callback.finish(result)
+    return result
 
 
-def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float | None) -> str:
+class _Run:
+    """A fit under way: the solver's steps, what is recorded of them, and how it ended."""
+
+    def __init__(
+        self,
+        solver: Solver,
+        problem: ProblemToSolve,
+        callbacks: tuple[Callback, ...],
+        early_stopping: EarlyStopping | None,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.solver = solver
+        self.problem = problem
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.checkpoints = checkpoints
+        self.last = Step(problem.W, problem.b, math.nan, 0.0)
+        self.history: list[HistoryEntry] = []
+        self.stopped_by: list[Callback] = []
+        self.is_stopped = False
+        self.converged, self.must_warn, self.message = False, True, ""
+        self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
+        if (resumed := checkpoints.resumed) is not None:
+            self.last, self.history, self.is_stopped = resumed.step, resumed.history, resumed.was_stopped
+            self.problem = replace(
+                problem, W=self.last.W, b=self.last.b, seed=resumed.seed, resume=resumed.state
+            )
+        self._start = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
+
+    def go(self, options: Mapping[str, Any]) -> None:
+        """Run the solver to its end, the limit, a callback's stop, or an interrupt."""
+        steps = None
+        try:
+            steps = self.solver.function(self.problem, **options)
+            outcome = self._follow(steps)
+            self._conclude(outcome)
+            if self.converged or outcome is None:
+                self.checkpoints.at_end(self.last, self.history, self.problem.seed, self.stopped_by)
+            self._take_the_best()
+            if self.last.value_is_estimate:
+                value = float(self.problem.objective.value(self.last.W, self.last.b))
+                self.last = replace(self.last, value=value, n_passes=self.last.n_passes + 1)
+        except KeyboardInterrupt:
+            self.converged, self.must_warn = False, True
+            n_iter = len(self.history)
+            self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
+            self._take_the_best()
+        finally:
+            if steps is not None:
+                steps.close()
+        best = 0 if self.early_stopping is None else self.early_stopping.best_iteration
+        if self.early_stopping is not None and 0 < best < len(self.history):
+            self.message += f"; {self.early_stopping._account}"
+
+    def _follow(self, steps: Generator[Step, None, Outcome]) -> Outcome | None:
+        """Record the steps; return the solver's outcome, or None if it could have gone on."""
+        while len(self.history) < self.problem.max_iter and not self.is_stopped:
+            try:
+                self.last = step = next(steps)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            seconds = time.perf_counter() - self._start
+            iteration = len(self.history) + 1
+            entry = HistoryEntry(iteration, step.value, step.dual_gap, step.residual, step.n_passes, seconds)
+            self.history.append(entry)
+            if self.callbacks:
+                state = self._state(entry)
+                # every callback sees every iteration, also the one that another stops at
+                self.stopped_by = [callback for callback in self.callbacks if callback(state)]
+                self.is_stopped = bool(self.stopped_by)
+            if not self.is_stopped:
+                self.checkpoints.after_step(step, self.history, self.problem.seed)
+        return None
+
+    def _conclude(self, outcome: Outcome | None) -> None:
+        n_iter = len(self.history)
+        if outcome is not None:
+            self.converged, self.message = outcome.converged, outcome.message
+            self.must_warn = not outcome.converged
+        elif self.is_stopped:
+            self.must_warn = False
+            self.message = f"stopped by a callback after {n_iter} iterations"
+            if self.early_stopping is not None and self.early_stopping._is_over:
+                self.message = self.early_stopping._reason
+        else:
+            self.must_warn = self.problem.tol is not None
+            self.message = f"ran for max_iter={self.problem.max_iter} iterations"
+            if self.problem.tol is not None:
+                self.message = _gave_up(self.solver, self.problem.max_iter, self.last, self.problem.tol)
+
+    def _take_the_best(self) -> None:
+        if self.early_stopping is not None:
+            self.last = self.early_stopping._restored(self.last, self.history)
+
+    def _state(self, entry: HistoryEntry) -> FitState:
+        return FitState(
+            *entry,
+            solver=self.solver.name,
+            max_iter=self.problem.max_iter,
+            W=_read_only(self.last.W),
+            b=_read_only(self._zeros if self.last.b is None else self.last.b),
+        )
+
+    def result(self) -> FitResult:
+        """Return what has come of it."""
+        last = self.last
+        return FitResult(
+            W=last.W,
+            b=self._zeros if last.b is None else last.b,
+            value=last.value,
+            dual_gap=last.dual_gap,
+            residual=last.residual,
+            n_iter=len(self.history),
+            n_passes=last.n_passes,
+            history=self.history,
+            converged=self.converged,
+            message=self.message,
+            solver=self.solver.name,
+        )
+
+
+def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float) -> str:
     reached = ""
     if last.dual_gap is not None:
         reached = f", with a dual gap of {last.dual_gap:.2g} at value {last.value:.6g}"
@@ -159,26 +291,10 @@ def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float | None) -> st
     return f"max_iter={max_iter} came before tol={tol:g} was reached{reached}; {solver.remedy}"
 
 
-def _state(entry: HistoryEntry, step: Step, solver: Solver, max_iter: int, zeros: Array) -> FitState:
-    return FitState(
-        *entry,
-        solver=solver.name,
-        max_iter=max_iter,
-        W=_read_only(step.W),
-        b=_read_only(zeros if step.b is None else step.b),
-    )
-
-
 def _read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _stopped_by(callbacks: tuple[Callback, ...], state: FitState) -> bool:
-    # every callback sees every iteration, also the one that another stops at
-    answers = [bool(callback(state)) for callback in callbacks]
-    return any(answers)
 
 
 # ---------------------------------------------------------------------- arguments
@@ -190,6 +306,14 @@ def _callbacks(callbacks: Callback | Iterable[Callback]) -> tuple[Callback, ...]
         if not callable(callback):
             raise TypeError(f"callbacks must be callable with one argument; got {type(callback).__name__}")
     return found
+
+
+def _checked_early_stopping(early_stopping: Any) -> EarlyStopping:
+    if not isinstance(early_stopping, EarlyStopping):
+        raise TypeError(
+            f"early_stopping must be an EarlyStopping or None; got {type(early_stopping).__name__}"
+        )
+    return early_stopping
 
 
 def _check_options(solver: Solver, options: Mapping[str, Any]) -> None:

@@ -33,11 +33,11 @@ size of all others together would.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from numbers import Integral, Real
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from regcore.losses import Loss
+from regcore.solvers.arguments import integer, real
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -114,25 +114,21 @@ def sgd(
     Bottou, "Stochastic gradient descent tricks", 2012. Duchi and Singer, "Efficient online and batch learning
     using forward backward splitting", Journal of Machine Learning Research 10 (2009).
     """
-    _integer("batch_size", batch_size)
-    _integer("n_iter_no_change", n_iter_no_change)
-    _integer("n_steps_before", n_steps_before, least=0)
+    integer("batch_size", batch_size)
+    integer("n_iter_no_change", n_iter_no_change)
+    integer("n_steps_before", n_steps_before, least=0)
     if learning_rate not in SCHEDULES:
         raise ValueError(
             f"learning_rate must be one of {', '.join(map(repr, SCHEDULES))}; got {learning_rate!r}"
         )
     if eta0 is not None:
-        _real("eta0", eta0, above=0)
+        real("eta0", eta0, above=0)
     if decay is not None:
-        _real("decay", decay, least=0)
-    _real("power_t", power_t, least=0)
-    _real("momentum", momentum, least=0, below=1)
-    _real("dropout", dropout, least=0, below=1)
-    if isinstance(average, bool):
-        average_from = 2 if average else None
-    else:
-        _integer("average", average)
-        average_from = int(average)
+        real("decay", decay, least=0)
+    real("power_t", power_t, least=0)
+    real("momentum", momentum, least=0, below=1)
+    real("dropout", dropout, least=0, below=1)
+    average_from = (2 if average else None) if isinstance(average, bool) else integer("average", average)
 
     objective = problem.objective
     if not hasattr(objective, "_stochastic_gradient"):
@@ -176,11 +172,31 @@ def _epochs(
     averages: bool,
     n_iter_no_change: int,
 ) -> Generator[Step, None, Outcome]:
-    best, n_worse = math.inf, 0
-    eta = smallest = adaptive_eta
-    if smallest is not None:
-        smallest *= _SMALLEST_SHARE
+    best, n_worse, eta = math.inf, 0, adaptive_eta
+    smallest = None if adaptive_eta is None else _SMALLEST_SHARE * adaptive_eta
+    saved = problem.resume
+    if saved is not None:
+        passes, best = saved["n_passes"], saved["best"]
+        n_worse = saved["n_worse"] if saved["tol"] == (problem.tol or 0.0) else 0
+        loop.set_state(saved)
+        if eta is not None:
+            eta = float(saved["eta"])
+            loop.set_eta0(eta)
+
+    def state() -> Mapping[str, Any]:
+        own = {"n_passes": passes, "best": best, "n_worse": n_worse, "tol": problem.tol or 0.0}
+        arrays: dict[str, Any] = loop.state()
+        return arrays | own | ({} if eta is None else {"eta": eta})
+
     while True:
+        if n_worse >= n_iter_no_change:
+            if eta is not None and smallest is not None and eta / _ADAPTIVE_DIVISOR >= smallest:
+                eta /= _ADAPTIVE_DIVISOR
+                loop.set_eta0(eta)
+                n_worse = 0
+            elif problem.tol is not None:
+                what = f"the training objective fell by less than {problem.tol:g} of itself"
+                return Outcome(True, f"{what} for {n_worse} epochs")
         try:
             value = loop.epoch()
         except OverflowError:
@@ -191,21 +207,9 @@ def _epochs(
             raise
         loop.parameters(problem.W, problem.b, averages)
         passes += 1
-        yield Step(problem.W, problem.b, value, passes, value_is_estimate=True)
-
         n_worse = n_worse + 1 if value > best - (problem.tol or 0.0) * abs(best) else 0
         best = min(best, value)
-        if n_worse < n_iter_no_change:
-            continue
-        if eta is not None and smallest is not None and eta / _ADAPTIVE_DIVISOR >= smallest:
-            eta /= _ADAPTIVE_DIVISOR
-            loop.set_eta0(eta)
-            n_worse = 0
-        elif problem.tol is not None:
-            return Outcome(
-                True,
-                f"the training objective fell by less than {problem.tol:g} of itself for {n_worse} epochs",
-            )
+        yield Step(problem.W, problem.b, value, passes, value_is_estimate=True, state=state)
 
 
 def _schedule(learning_rate: str, eta0: float, decay: float, power_t: float) -> tuple[float, float]:
@@ -248,22 +252,3 @@ def _curvature_on_the_way(objective: ObjectiveLike) -> float:
         case Loss.CRAMMER_SINGER:
             bound, factor = 2.0, 4.0
     return bound / (factor if n_outputs > 2 else 1.0)
-
-
-def _integer(argument: str, value: Any, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{argument} must be an integer; got {type(value).__name__}")
-    if int(value) < least:
-        raise ValueError(f"{argument} must be at least {least}; got {value}")
-
-
-def _real(
-    argument: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{argument} must be a real number; got {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and number >= least and above < number < below):
-        low = f"> {above:g}" if above > -math.inf else f">= {least:g}"
-        high = f" and < {below:g}" if below < math.inf else ""
-        raise ValueError(f"{argument} must be finite, {low}{high}; got {value!r}")

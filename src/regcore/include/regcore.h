@@ -6,6 +6,9 @@
  * N samples, D features, C classes.  X is (N, D), W is (C, D), b is (C,); C = 1 means the binary form.  A stack holds M
  * models: W is (M, C, D), b is (M, C), and each model may have sample weights of its own.
  *
+ * The label y_i may be a distribution t_i over the classes (soft targets, and smoothed labels), for which the loss is
+ * cross_entropy, -sum_c t_ic log p_ic.
+ *
  * Every function returns a status; unless it is RC_OK, outputs of rc_evaluate are untouched and those of rc_predict
  * void.  The same call gives the same bits with any number of threads.  The functions hold no state: any number of host
  * threads may call them.
@@ -73,6 +76,13 @@ typedef struct {
     int64_t nnz;          /* length of data and indices */
 } rc_matrix;
 
+/* Probabilities of the classes for each row: floats of any strides (bytes); data = NULL: absent. */
+typedef struct {
+    const void *data;
+    rc_dtype dtype; /* RC_FLOAT32 or RC_FLOAT64 */
+    int64_t row_stride, column_stride;
+} rc_targets;
+
 /* Penalty R(W) = l1 sum|W| + l2 sum W^2 + group sum_features ||W[:, feature]||_2 */
 typedef struct {
     double l1, l2, group;
@@ -80,7 +90,9 @@ typedef struct {
 
 typedef struct {
     rc_matrix X;
-    rc_vector y;                  /* integers in [0, max(n_classes, 2)); NULL: scores only */
+    rc_vector y;                  /* integers in [0, max(n_classes, 2)); NULL: scores only, or targets */
+    rc_targets targets;           /* (n_rows, max(n_classes, 2)) in the place of y; for cross_entropy */
+    double label_smoothing;       /* e in [0, 1): targets (1 - e) t + e / max(n_classes, 2); for cross_entropy */
     rc_vector weights;            /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
     int64_t weights_model_stride; /* bytes between the weights of two models; 0: shared */
     rc_loss loss;
@@ -140,6 +152,38 @@ rc_status rc_check_problem(const rc_problem *problem, rc_error *error);
 rc_status rc_evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                       const rc_control *control, rc_gradient *out, rc_error *error);
 
+/*
+ * Dual points, for certificates.  For any u_i in the domain of the loss's convex conjugate loss*, the objective is
+ * nowhere below
+ *
+ *     -(1/sum w) sum_i w_i loss*(y_i, u_i) - R*(-V),   V = (1/sum w) sum_i w_i u_i x_i^T
+ *
+ * provided that (1/sum w) sum_i w_i u_i = 0 where there is an intercept.  u_i has one number a row of W.  The point
+ * that rc_conjugate means is made from a first one, v_i, by what its class y = y_i has to give to other classes:
+ *
+ *     u_ij = shrink v_ij + lose_y gain_j   for j != y,   u_iy = shrink v_iy - lose_y sum_j gain_j
+ *
+ * (binary form: the same of two classes, of which u_i is the second one's).
+ */
+typedef struct {
+    const void *u;        /* v: (N, M*C) of `real`, with unit column stride, by rows of X; each is moved into the domain
+                           * (below 0: 0, above a bound: the bound, u_iy from the others). NULL: the slopes at W and b */
+    int64_t u_stride;     /* bytes from a row to the next */
+    const double *shrink; /* (M,), or NULL: 1, and nothing is given */
+    const double *lose;   /* (M, max(C, 2)) */
+    const double *gain;   /* (M, max(C, 2)), 0 where lose is not */
+} rc_dual_point;
+
+/* value[m] = (1/sum w) sum_i w_i loss*(y_i, u_i); parameters->penalty is ignored. One pass over X, or none if u is
+ * given. */
+rc_status rc_conjugate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                       const rc_control *control, const rc_dual_point *point, double *value, rc_error *error);
+
+/* V into grad_W and (1/sum w) sum_i w_i u_i into grad_b, with u as in rc_dual_point; NULL: u_i is 1 at y_i and else 0,
+ * so that V holds the sums of the classes. Of `parameters`, W, b and the penalty are ignored. */
+rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                     const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out, rc_error *error);
+
 rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                      const rc_control *control, rc_prediction *out, rc_error *error);
 
@@ -194,6 +238,20 @@ rc_status rc_sgd_epoch(rc_sgd *sgd, const rc_control *control, double *value, rc
 void rc_sgd_set_eta0(rc_sgd *sgd, double eta0);
 /* The parameters, or their average (the parameters if nothing has been averaged yet); b may be NULL. */
 void rc_sgd_parameters(rc_sgd *sgd, int averaged, void *W, void *b);
+
+/* What one epoch hands on to the next, besides the options: an rc_sgd made from the same problem and options that is
+ * given the state of another one goes on as that would, bit for bit. */
+typedef struct {
+    void *W, *b;        /* (C, D) and (C,) of `real` */
+    void *V;            /* (C, D) of `real`, the velocity; untouched without momentum */
+    double *V_b;        /* (C,) */
+    double *sum;        /* (C, D), of the averaged steps; untouched without averages */
+    double *sum_b;      /* (C,) */
+    int64_t epoch, t;   /* how many there have been, of epochs and of steps */
+    int64_t n_averaged; /* steps in `sum` */
+} rc_sgd_state;
+void rc_sgd_get_state(const rc_sgd *sgd, rc_sgd_state *state);
+void rc_sgd_set_state(rc_sgd *sgd, const rc_sgd_state *state);
 
 /* Curvature of the data, from at most n_rows random rows x (standardised, times the square roots of the weights): the
  * largest eigenvalue of mean x x^T by power iteration, and the mean and the largest of ||x||^2. */
