@@ -247,7 +247,7 @@ def test_column_of_labels_warns(iris):
 
 
 def test_wrong_class_weights(iris):
-    with pytest.raises(ValueError, match="class_weight must be a dict, 'balanced' or None; got 'even'"):
+    with pytest.raises(ValueError, match="class_weight must be a mapping or 'balanced'; got 'even'"):
         LinearClassifier(class_weight="even").fit(*iris)
 
 

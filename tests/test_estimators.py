@@ -267,6 +267,42 @@ def test_seeds(iris):
     assert not np.array_equal(coefficients(1), coefficients(2))
 
 
+@pytest.mark.parametrize("solver", ["fista", "sgd"])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_early_stopping(iris, rng, solver, kind):
+    X, y = np.hstack([iris[0], rng.standard_normal((150, 60))]), iris[1]
+    settings = {"penalty": None, "solver": solver, "tol": None, "max_iter": 400, "random_state": 0}
+    stopped = LinearClassifier(
+        early_stopping=True, validation_fraction=0.3, n_iter_no_change=4, **settings
+    ).fit(kind(X), y)
+    losses = stopped.validation_losses_
+    assert len(losses) == stopped.n_iter_ == np.argmin(losses) + 1 + 4 < 400
+    assert stopped.coef_.shape == (3, 64)
+    again = clone(stopped).fit(kind(X), y)
+    np.testing.assert_array_equal(again.coef_, stopped.coef_)
+    other = clone(stopped).set_params(random_state=1).fit(kind(X), y)
+    assert other.validation_losses_ != losses
+    plain = LinearClassifier(**settings).fit(kind(X), y)
+    assert plain.validation_losses_ is None
+    assert plain.n_iter_ == 400
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, "half"])
+def test_wrong_validation_fraction(iris, fraction):
+    with pytest.raises((TypeError, ValueError), match="validation"):
+        LinearClassifier(early_stopping=True, validation_fraction=fraction).fit(*iris)
+
+
+def test_class_weights_of_a_part_of_the_classes(iris):
+    X, y = iris
+    weight = {"setosa": 1.0, "versicolor": 2.0, "virginica": 3.0}
+    part = LinearClassifier(class_weight=weight).fit(X[:100], y[:100])
+    same = LinearClassifier(class_weight={"versicolor": 2.0}).fit(X[:100], y[:100])
+    np.testing.assert_array_equal(part.coef_, same.coef_)
+    with pytest.raises(ValueError, match="class_weight has a weight for 'rose', which is no label of y"):
+        LinearClassifier(class_weight={"rose": 2.0}).fit(X, y)
+
+
 def test_early_end_warns_and_leaves_a_model(iris):
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         classifier = LinearClassifier(max_iter=2).fit(*iris)
@@ -295,7 +331,11 @@ def test_one_epoch_of_sgd_is_quiet_without_tol(iris):
         ({"solver": "sgd", "learning_rate": "quick"}, ValueError, "learning_rate must be one of"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1"),
         ({"n_threads": 0}, ValueError, "n_threads must be a positive integer"),
-        ({"class_weight": {"setosa": -1.0}}, ValueError, "sample_weight must be finite and not negative"),
+        (
+            {"class_weight": {"setosa": -1.0}},
+            ValueError,
+            "class_weight: the weight of 'setosa' must be finite",
+        ),
     ],
     ids=str,
 )

@@ -1,9 +1,9 @@
 """regcore: regularised linear classifiers on a CPU, at the limit of the machine.
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
-(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), and the
-same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy alone. What is for scikit-learn is
-loaded when it is first named: the estimators `LinearClassifier` and `LinearClassifierCV`, their files
+(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), and
+the same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy alone. What scikit-learn's
+users need is loaded when first named: the estimators `LinearClassifier` and `LinearClassifierCV`, their files
 (`save_model`, `load_model` and `to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
 """
 

@@ -15,7 +15,7 @@ from regcore.estimators.weights import sample_weights
 from regcore.losses import resolve_loss
 from regcore.objective import Objective
 from regcore.penalties import Penalty, from_estimator
-from regcore.solvers import fit
+from regcore.solvers import EarlyStopping, fit
 from regcore.solvers.registry import Solver, resolve_solver
 
 if TYPE_CHECKING:
@@ -91,7 +91,12 @@ class LinearClassifier(LinearPrediction):
     dropout : float, default=0.0
         Probability that a feature of a sample is left out of a step.
     n_iter_no_change : int, default=5
-        Epochs without improvement before "sgd" stops.
+        Iterations without improvement before "sgd", or any solver with `early_stopping`, stops.
+    early_stopping : bool, default=False
+        Set samples aside, and stop when their mean loss has not fallen for `n_iter_no_change` iterations; the
+        coefficients are those of the best iteration.
+    validation_fraction : float, default=0.1
+        Share of the samples for `early_stopping`, drawn from every class alike.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by label; "balanced": inversely to their frequencies.
     warm_start : bool, default=False
@@ -116,6 +121,8 @@ class LinearClassifier(LinearPrediction):
     dual_gap_ : float or None
         Upper bound of the distance from the minimum, where the solver gives one.
     history_ : list of HistoryEntry
+    validation_losses_ : list of float or None
+        With `early_stopping` the mean loss of the samples set aside, after each iteration.
     solver_ : str
         The solver that ran.
     t_ : int
@@ -163,6 +170,8 @@ class LinearClassifier(LinearPrediction):
         average: bool | int = False,
         dropout: float = 0.0,
         n_iter_no_change: int = 5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
         class_weight: dict[Any, float] | str | None = None,
         warm_start: bool = False,
         random_state: Any = None,
@@ -185,6 +194,8 @@ class LinearClassifier(LinearPrediction):
         self.average = average
         self.dropout = dropout
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.random_state = random_state
@@ -225,6 +236,8 @@ class LinearClassifier(LinearPrediction):
         weights = sample_weights(sample_weight, self.class_weight, classes, codes)
         objective = self._objective(X, codes, classes, weights)
         solver = resolve_solver(self.solver, objective)
+        random_state = check_random_state(self.random_state)
+        stopping = self._early_stopping(random_state)
         result = fit(
             objective,
             solver=solver.name,
@@ -233,10 +246,12 @@ class LinearClassifier(LinearPrediction):
             init=self._init(classes, objective) if self.warm_start else None,
             fit_intercept=self.fit_intercept,
             callbacks=self.callbacks,
-            random_state=check_random_state(self.random_state),
+            early_stopping=stopping,
+            random_state=random_state,
             **self._solver_options(solver),
         )
         self.classes_ = classes
+        self.validation_losses_ = None if stopping is None else stopping.values
         self.n_iter_ = result.n_iter
         self.history_ = result.history
         self.t_ = result.n_iter * self._n_steps(objective)
@@ -275,7 +290,7 @@ class LinearClassifier(LinearPrediction):
         -----
         Without `eta0` the size of a step is taken from each batch, so that it fits features whose scale
         drifts. With `average` the coefficients are the mean of what each call ended with, weighted by its
-        steps. `tol`, `max_iter` and `warm_start` are not read.
+        steps. `tol`, `max_iter`, `warm_start` and `early_stopping` are not read.
         """
         if self.class_weight == "balanced":
             raise ValueError(
@@ -304,6 +319,7 @@ class LinearClassifier(LinearPrediction):
             **options,
         )
         self.classes_ = known
+        self.validation_losses_ = None
         n_now = self._n_steps(objective)
         self.n_iter_ = 1 if is_first else self.n_iter_ + 1
         earlier = [] if is_first else self.history_
@@ -357,6 +373,15 @@ class LinearClassifier(LinearPrediction):
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
         known = solver.options
         return {name: getattr(self, name) for name in _SGD_OPTIONS if name in known}
+
+    def _early_stopping(self, random_state: np.random.RandomState) -> EarlyStopping | None:
+        if not self.early_stopping:
+            return None
+        return EarlyStopping(
+            self.validation_fraction,
+            patience=self.n_iter_no_change,
+            random_state=int(random_state.randint(2**31 - 1)),
+        )
 
     def _n_steps(self, objective: Objective) -> int:
         """Steps of an epoch of "sgd"; any other iteration counts as an epoch."""

@@ -4,6 +4,7 @@ Layout of a file, format 1:
 
     tensors     coef (1 or n_classes, n_features) and intercept (1 or n_classes,), float32 or float64
                 history (n_iter, 6), float64: iteration, value, dual_gap, residual, n_passes, seconds
+                validation_losses (n_iter,), float64: only of a fit with early_stopping
     metadata    "regcore": JSON, an object of
                     format, regcore_version, estimator, parameters, attributes,
                     classes {"dtype", "values"}, feature_names (or null)
@@ -46,7 +47,7 @@ FORMAT = 1
 _KEY, _CHECKSUM = "regcore", "sha256"
 _PENALTIES: dict[str, type[Penalty]] = {kind.__name__: kind for kind in (L1, L2, ElasticNet, GroupL1)}
 _NOT_KEPT = ("callbacks",)  # functions; they are not asked for by a fitted model
-_TENSORS = {"coef", "intercept", "history"}
+_TENSORS, _MAY_BE_THERE = {"coef", "intercept", "history"}, {"validation_losses"}
 
 
 class ModelFileError(ValueError):
@@ -115,6 +116,8 @@ def save_model(estimator: LinearClassifier, path: str | os.PathLike[str]) -> Non
         "intercept": np.ascontiguousarray(estimator.intercept_),
         "history": np.array(history, np.float64).reshape(-1, len(HistoryEntry._fields)),
     }
+    if estimator.validation_losses_ is not None:
+        tensors["validation_losses"] = np.array(estimator.validation_losses_, np.float64)
     _write_whole(path, save(tensors, metadata={_KEY: text, _CHECKSUM: _checksum(text, tensors)}))
 
 
@@ -147,13 +150,7 @@ def load_model(path: str | os.PathLike[str]) -> LinearClassifier:
             if _KEY not in metadata:
                 raise ModelFileError(f"{path} is a safetensors file, but none that regcore.save_model wrote")
             text, checksum = metadata[_KEY], metadata.get(_CHECKSUM)
-            described = _described(path, text)  # says which version wrote it, before its tensors are judged
-            names = set(file.keys())
-            if names != _TENSORS:
-                raise _contradiction(
-                    path, f"it must hold the tensors {sorted(_TENSORS)}, not {sorted(names)}"
-                )
-            tensors = {name: file.get_tensor(name) for name in sorted(names)}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except safetensors.SafetensorError as error:
         raise ModelFileError(
             f"{path} is no model file, or it is cut short or damaged ({error}); fetch it again, or save the "
@@ -164,6 +161,9 @@ def load_model(path: str | os.PathLike[str]) -> LinearClassifier:
             f"{path} is damaged: its contents do not have the checksum that was saved with them; fetch it "
             "again, or save the model again"
         )
+    described = _described(path, text)
+    if tensors.keys() != _TENSORS and tensors.keys() != _TENSORS | _MAY_BE_THERE:
+        raise _contradiction(path, f"it must hold the tensors {sorted(_TENSORS)}, not {sorted(tensors)}")
     try:
         return _assembled(described, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -329,6 +329,12 @@ def _assembled(described: dict[str, Any], tensors: dict[str, Array]) -> LinearCl
     estimator.dual_gap_ = None if gap is None else float(gap)
     (estimator.solver_,) = _strings("solver", [attributes["solver"]])
     estimator.history_ = list(_history(history))
+    losses = tensors.get("validation_losses")
+    if losses is not None and (losses.dtype != np.float64 or losses.ndim != 1):
+        raise ValueError(
+            f"validation_losses must be float64 of one dimension, not {losses.dtype} {losses.shape}"
+        )
+    estimator.validation_losses_ = None if losses is None else losses.tolist()
     estimator._end_of_batch = None
     return estimator
 
