@@ -37,9 +37,10 @@ def fit_folds(
 ) -> list[list[FitResult]]:
     """Fit every penalty on every fold.
 
-    One model after another, each a call of `regcore.fit` that starts from the last one of its fold: hand over
-    the penalties so that neighbours are alike, the strongest first. A fold is a set of weights over all
-    samples, zero for those left out, so that no rows of X are copied.
+    One model after another, each a call of `regcore.fit` that starts from the last one of its fold if its
+    penalty is of the same kind and weaker: hand over the penalties so that neighbours are alike, the
+    strongest first. A fold is a set of weights over all samples, zero for those left out, so that no rows of
+    X are copied.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ def fit_folds(
         warnings.simplefilter("ignore", ConvergenceWarning)
         for weights in fold_weights:
             results: list[FitResult] = []
+            last: Penalty | None = None
             for penalty in penalties:
                 objective = Objective(
                     X,
@@ -80,8 +82,9 @@ def fit_folds(
                     binary=binary,
                     n_threads=n_threads,
                 )
-                start = results[-1] if results and _is_finite(results[-1]) else None
+                start = results[-1] if _is_weaker(penalty, last) and _is_finite(results[-1]) else None
                 results.append(fit(objective, init=start, **settings))
+                last = penalty
             by_fold.append(results)
     early = [result for results in by_fold for result in results if not result.converged]
     if early and settings.get("tol"):
@@ -92,6 +95,15 @@ def fit_folds(
             stacklevel=3,
         )
     return [list(results) for results in zip(*by_fold, strict=True)]
+
+
+def _is_weaker(penalty: Penalty | None, last: Penalty | None) -> bool:
+    """Whether a penalty is of the kind of the last one, and asks for no more."""
+    return (
+        penalty is not None
+        and type(penalty) is type(last)
+        and all(getattr(penalty, part) <= getattr(last, part) for part in ("l1", "l2", "group"))
+    )
 
 
 def _is_finite(result: FitResult) -> bool:
