@@ -1,9 +1,13 @@
-"""docs/migrating.md: the conversions of arguments lead to the same optimum."""
+"""docs/migrating.rst: the conversions of arguments lead to the same optimum."""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -162,14 +166,33 @@ def test_linear_svc_of_the_hinges(request, loss):
 
 
 def test_the_example_and_the_names(repository):
-    text = (repository / "docs" / "migrating.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    text = (repository / "docs" / "migrating.rst").read_text(encoding="utf-8")
+    examples = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
     assert examples
     for code in examples:
-        exec(compile(code, "migrating.md", "exec"), {"__name__": "migrating"})
-    table = text[text.index("## Arguments") : text.index("`LinearSVC` treats")]
+        exec(compile(textwrap.dedent(code), "migrating.rst", "exec"), {"__name__": "migrating"})
+    table = text[text.index("\nArguments\n") : text.index("``LinearSVC`` treats")]
     known = set(inspect.signature(LinearClassifier).parameters)
-    ours = [row.rsplit("|", 2)[1] for row in table.splitlines() if row.startswith("| ")][1:]
-    named = {name for cell in ours for name in re.findall(r"`(\w+)=", cell)}
-    assert len(named) > 8
+    rows = [re.findall(r"(?:^   \* -|^     -) ?(.*)$", row, re.MULTILINE) for row in table.split("\n   * -")]
+    named = {name for row in rows[2:] for name in re.findall(r"``(\w+)=", row[-1])}
+    assert len(named) > 12
     assert named <= known
+
+
+@pytest.mark.parametrize("name", ["penalties.py", "penalties_sklearn.py"])
+def test_the_experiment(repository, load_data, tmp_path, name):
+    """On a few of the histograms."""
+    pytest.importorskip("matplotlib")
+    data = load_data("dogs_vs_cats_hsv512.npz")
+    np.savez(tmp_path / "some.npz", X=data["X"][::25], y=data["y"][::25])
+    done = subprocess.run(
+        [sys.executable, repository / "docs" / "experiments" / name, "some.npz"],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.fullmatch(r"\{.*'penalty': .*\} (0\.\d+) (0\.\d+)\n", done.stdout)
+    assert 0.5 < float(found[1]) < 0.75
