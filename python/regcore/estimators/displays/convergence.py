@@ -56,9 +56,10 @@ class ConvergenceDisplay:
     >>> from sklearn.datasets import load_iris
     >>> from regcore import ConvergenceDisplay, LinearClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> weak = ConvergenceDisplay.from_estimator(LinearClassifier(alpha=1e-3).fit(X, y), name="1e-3")
-    >>> strong = LinearClassifier(alpha=1e-2).fit(X, y)
-    >>> _ = ConvergenceDisplay.from_estimator(strong, name="1e-2", ax=weak.axes_)
+    >>> weak = LinearClassifier(alpha=1e-2).fit(X / 8, y)
+    >>> strong = LinearClassifier(alpha=1e-1).fit(X / 8, y)
+    >>> display = ConvergenceDisplay.from_estimator(weak, name="1e-2")
+    >>> _ = ConvergenceDisplay.from_estimator(strong, name="1e-1", ax=display.axes_)
     >>> plt.close()
     """
 
