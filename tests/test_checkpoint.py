@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from scipy import sparse
 
 import regcore
 from regcore import L1, L2, ElasticNet, GroupL1, Objective, fit
-from regcore.solvers import SOLVERS
+from regcore.solvers import SOLVERS, Step
 
 PENALTIES = {
     "none": None,
@@ -560,6 +561,18 @@ def test_foreign_files_are_refused(a_checkpoint, kind):
                 file.write(b"PK\x05\x06" + bytes(18))
     with pytest.raises(ValueError, match="is no checkpoint of a fit, or a damaged one"):
         fit(objective, resume=path)
+
+
+def test_a_solver_without_a_state_is_found_at_once(tmp_path, monkeypatch):
+    def stateless(problem):
+        while True:
+            yield Step(problem.W, problem.b, 1.0, 1.0)
+
+    monkeypatch.setitem(SOLVERS, "fista", replace(SOLVERS["fista"], function=stateless))
+    seen = []
+    with pytest.raises(TypeError, match="checkpoint: this solver gives no state that could be saved"):
+        fit(Objective(*data()), solver="fista", checkpoint=tmp_path / "fit", callbacks=seen.append)
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

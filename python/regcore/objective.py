@@ -20,8 +20,10 @@ from regcore import _core
 from regcore.certificate import (
     best_bound,
     feasible_scale,
+    intercept_curvature,
     intercept_shift,
     minimal_subgradient,
+    newton_step,
     no_shift,
     penalty_conjugate,
 )
@@ -41,6 +43,7 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
@@ -483,8 +486,8 @@ class Objective:
     ) -> Any:
         """`dual_gap` for a solver that knows value(W, b) and the gradient of the data term (without R).
 
-        One pass, over the scores alone, with `value` and either `grad` or `dual` given (and one for all
-        calls).
+        One pass, for the scores alone, with `value` and either `grad` or `dual` given (and one for all
+        calls). With all three, none: `grad` is then `_adjoint(dual)`, which a solver of the dual keeps.
         """
         W, b = self._parameters(W, b)
         l1, l2, group = self._triple
@@ -493,7 +496,8 @@ class Objective:
         if value is None or (grad is None and dual is None):
             value, grad_W, grad_b = self._evaluate(W, b, _NO_PENALTY, None, None, True)
             value = value + _core.penalty_value(W, l1, l2, group)
-            grad = (grad_W, grad_b)  # type: ignore[assignment]
+            if dual is None:
+                grad = (grad_W, grad_b)  # type: ignore[assignment]
         V, r, b, dual = self._first_dual_point(W, b, grad, dual)
         sums, shares = (V, None) if b is None or not r.any() else self._class_sums(W.dtype)
         if shares is None:
@@ -523,7 +527,8 @@ class Objective:
             dual = self._dual(dual, W.dtype)
             if never.any():
                 dual = np.where(never, 0, dual.reshape(-1, *never.shape)).astype(W.dtype)
-            grad = self._adjoint(dual, W.dtype)
+                grad = None
+            grad = self._adjoint(dual, W.dtype) if grad is None else grad
         elif grad is None or (never & (np.reshape(grad[1], never.shape) > 0)).any():
             if b is not None:
                 b = np.where(never.reshape(b.shape), b.dtype.type(_NEVER), b)
@@ -559,6 +564,40 @@ class Objective:
             self._problem.adjoint(None, sums, shares, self._n_threads, self._standardization)
             self._class_sums_of[dtype] = sums, shares
         return self._class_sums_of[dtype]
+
+    def _centred(self, W: Any, b: Any, grad_b: Array) -> Array:
+        """Intercepts after a Newton step in them alone, for the smooth losses; `grad_b` belongs to W and b.
+
+        A pass for the scores. What `dual_gap` does about a gradient in b that is not zero costs more than
+        that gradient is worth: it adds to u_ij, however small they are. Close to the optimum a step like
+        this one, of at most 1 in each intercept, can make the gap smaller by two orders of magnitude.
+        """
+        W, b = self._parameters(W, b)
+        assert b is not None
+        n_models, n_outputs = self.n_models or 1, self.n_outputs
+        smooth = self.predict_proba if self.loss is Loss.CROSS_ENTROPY else self.scores
+        weights = None if self._weights is None else np.atleast_2d(self._weights)
+        curvature = np.zeros((n_models, n_outputs, n_outputs))
+        n_rows = max(_CURVATURE_NUMBERS // (n_models * self.n_classes), 256)
+        for first in range(0, self.n_samples, n_rows):
+            rows = slice(first, first + n_rows)
+            values = smooth(W, b, rows)
+            values = values.reshape(len(values), n_models, -1)
+            for m in range(n_models):
+                w = None if weights is None else weights[m % len(weights), rows]
+                if w is None or w.any():
+                    curvature[m] += intercept_curvature(
+                        np.ascontiguousarray(values[:, m]),
+                        self._y[rows],
+                        w,
+                        self.loss is Loss.CROSS_ENTROPY,
+                        n_outputs,
+                        self._n_threads,
+                    )
+        curvature /= self._problem.weight_sums[:, None, None]
+        step = newton_step(curvature, grad_b.reshape(n_models, n_outputs))
+        centred: Array = b - step.reshape(b.shape).astype(b.dtype)
+        return centred
 
     def _stationarity(self, W: Any, b: Any = None, grad: tuple[Array, Array] | None = None) -> Any:
         """Norm of the least subgradient at W and b, relative to that of the data term's gradient at zero.

@@ -103,11 +103,12 @@ RC_INLINE vreal given_part(const real *t, int64_t ldt, int64_t n_labels, const r
     return given;
 }
 
+/* p_c after the shift; rounding may have left it a little below 0 */
 RC_INLINE vreal soft_part(vreal u, vreal target, vreal given, int64_t c, const rc_dual_shift *shift)
 {
-    const vreal p = target + u * (real)shift->shrink;
-    if (!shift->lose) return p;
-    return p + given * (real)shift->gain[c] - target * (real)(shift->lose[c] * shift->gain_sum);
+    vreal p = target + u * (real)shift->shrink;
+    if (shift->lose) p += given * (real)shift->gain[c] - target * (real)(shift->lose[c] * shift->gain_sum);
+    return v_max(p, v_set(0));
 }
 
 static double soft_conjugate(const void *U, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,

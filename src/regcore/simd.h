@@ -280,7 +280,7 @@ RC_INLINE vreal v_log1p_nonnegative(vreal t)
 /* log(x) of a normal x > 0; near 1 it keeps its relative accuracy. Other x give some number. */
 RC_INLINE vreal v_log_normal(vreal x)
 {
-    const vmask k = (v_bits(x) - v_set_bits(SQRT_HALF_BITS)) >> MANTISSA_BITS;
+    const vmask k = (vmask)((vbits)v_bits(x) - (vbits)v_set_bits(SQRT_HALF_BITS)) >> MANTISSA_BITS;
     const vreal m = v_from_bits((vmask)((vbits)v_bits(x) - ((vbits)k << MANTISSA_BITS)));
     const vreal f = m - REAL_C(1.0), s = f / (m + REAL_C(1.0)), s2 = s * s;
     vreal p = v_set(REAL_C(1.0) / (2 * LOG_TERMS + 1));

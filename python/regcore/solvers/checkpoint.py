@@ -146,7 +146,11 @@ class Checkpoints:
 
     def after_step(self, step: Step, history: list[HistoryEntry], seed: int) -> None:
         """Write a checkpoint if one is due."""
-        if self._file is not None and self._file.is_due:
+        if self._file is None:
+            return
+        if step.state is None:  # at the first step, not after an hour
+            raise TypeError("checkpoint: this solver gives no state that could be saved")
+        if self._file.is_due:
             self._save(step, history, seed, False, _FRAMES + 1)
 
     def at_end(self, step: Step, history: list[HistoryEntry], seed: int, stopped_by: Sequence[Any]) -> None:
@@ -158,7 +162,7 @@ class Checkpoints:
         self, step: Step, history: list[HistoryEntry], seed: int, was_stopped: bool, stacklevel: int
     ) -> None:
         if self._file is None or step.state is None:
-            raise TypeError("checkpoint: this solver gives no state that could be saved")
+            return
         callbacks = [(type(c).__name__, c.state_dict()) for c in self._with_state]
         self._file.write(
             Checkpoint(self._fingerprint, step, seed, history, step.state(), callbacks, was_stopped),
