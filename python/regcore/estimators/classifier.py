@@ -135,7 +135,8 @@ class LinearClassifier(LinearPrediction):
     -----
     X is neither copied nor converted if it is dense in any order or CSR, of float64, float32, float16 or an
     integer type (`regcore.Objective`); other sparse formats become CSR, other types float64. Of DataFrames
-    (pandas, Polars) all columns must hold numbers; their names are kept and compared.
+    (pandas, Polars) all columns must hold numbers; their names are kept and compared, if scikit-learn
+    sees them (before 1.9 it does not see those of Polars 2).
 
     Arrays of other libraries (PyTorch, JAX and whatever speaks DLPack) are read where they are, if that is
     the memory of the CPU. The coefficients are NumPy's. So are results, unless scikit-learn is told otherwise
