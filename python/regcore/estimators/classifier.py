@@ -103,7 +103,8 @@ class LinearClassifier(LinearPrediction):
         Start from the coefficients of the previous fit, if the classes and the number of features are the
         same. Without it `fit` starts anew, whatever came before.
     random_state : int, RandomState or None, default=None
-        Order of the samples, for "sgd".
+        Order of the samples, for solvers that take them one by one, such as "sgd", and which of them
+        `early_stopping` sets aside.
     n_threads : int, default=None
         At most so many threads; None: all. The result does not depend on it.
     callbacks : callable or iterable of callables, default=()
