@@ -293,7 +293,7 @@ def run_long_fit(path, solver, resume, out, kill_after=None):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-@pytest.mark.parametrize("solver", ["fista", "sgd"])
+@pytest.mark.parametrize("solver", ["fista", "lbfgs", "sgd"])
 def test_kill_9_at_any_moment(tmp_path, solver):
     rng = np.random.default_rng(7)
     assert run_long_fit(tmp_path / "whole", solver, False, tmp_path / "whole.npz") == 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regcore.solvers.fista import fista
+from regcore.solvers.quasi_newton import quasi_newton
 from regcore.solvers.sgd import sgd
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ SOLVERS: dict[str, Solver] = {
             remedy="raise max_iter or tol, or bring the features to a common scale",
         ),
         Solver(
+            name="lbfgs",
+            function=quasi_newton,
+            max_iter=1000,
+            handles=lambda objective: objective.loss.is_smooth,
+            requirement="a smooth loss (cross_entropy or squared_hinge)",
+            remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
             name="sgd",
             function=sgd,
             max_iter=100,
@@ -73,7 +82,7 @@ SOLVERS: dict[str, Solver] = {
 
 def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means: "fista" for smooth losses, otherwise "sgd"."""
-    return "fista" if objective.loss.is_smooth else "sgd"
+    return "lbfgs" if objective.loss.is_smooth else "sgd"
 
 
 def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:
