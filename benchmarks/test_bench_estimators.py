@@ -118,7 +118,7 @@ def samples(n_samples):
     return X, y
 
 def run(X, y):
-    estimator = LinearClassifier(tol=None, max_iter=3).fit(X, y)
+    estimator = LinearClassifier(solver="fista", tol=None, max_iter=3).fit(X, y)
     estimator.predict(X)
 
 run(*samples(256))
