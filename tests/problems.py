@@ -11,6 +11,11 @@ MULTICLASS_LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer"
 BINARY_LOSSES = ("cross_entropy", "hinge", "squared_hinge")
 
 
+def loss_of(solver: str) -> str:
+    """Return a loss that the solver handles."""
+    return "hinge" if solver == "dual" else "cross_entropy"
+
+
 @dataclass
 class Problem:
     """A small random classification problem and a point at which to evaluate it."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -300,3 +303,23 @@ def test_many_threads_may_share_an_objective(rng, kind):
     for thread in threads:
         thread.join()
     assert not different
+
+
+def test_a_wrong_cpu_level_is_told_by_the_first_problem():
+    code = """
+import numpy as np, regcore
+from regcore import _core
+try:
+    regcore.loss_and_grad(np.eye(2), [0, 1], np.zeros((2, 2)))
+except ValueError as error:
+    assert str(error).startswith("REGCORE_ISA must be one of "), error
+else:
+    raise AssertionError
+_core.select_isa(_core.available_isas()[-1])
+regcore.loss_and_grad(np.eye(2), [0, 1], np.zeros((2, 2)))
+"""
+    environment = {**os.environ, "REGCORE_ISA": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from problems import loss_of
 from scipy import sparse
 
 import regcore
@@ -35,8 +36,8 @@ def reweighted(objective_arguments, weights):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_best_weights_come_back(rng, solver):
     train, validation = overfitting(rng)
-    objective = Objective(*train)
-    watched = Objective(*validation)
+    objective = Objective(*train, loss=loss_of(solver))
+    watched = Objective(*validation, loss=loss_of(solver))
     arguments = {"solver": solver, "tol": None, "max_iter": 300, "random_state": 0}
     weights = []
     fit(objective, **arguments, callbacks=lambda state: weights.append((state.W.copy(), state.b.copy())))
@@ -147,7 +148,7 @@ def test_without_an_intercept(rng):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_early_stopping_is_resumed(rng, solver, tmp_path):
     (X, y), _ = overfitting(rng)
-    objective = Objective(X, y, penalty=ElasticNet(1e-3, 0.5))
+    objective = Objective(X, y, loss=loss_of(solver), penalty=ElasticNet(1e-3, 0.5))
     arguments = {"solver": solver, "tol": None, "random_state": 0}
     whole = fit(objective, max_iter=200, **arguments, early_stopping=EarlyStopping(0.3, patience=8))
     assert whole.n_iter < 200
@@ -274,7 +275,7 @@ def test_progress_writes_to_stderr_unless_told_otherwise(rng, capsys):
 def test_nothing_is_written_unless_asked_for(rng, capsys, tmp_path):
     for solver in SOLVERS:
         fit(
-            Objective(*overfitting(rng)[0]),
+            Objective(*overfitting(rng)[0], loss=loss_of(solver)),
             solver=solver,
             tol=None,
             max_iter=3,

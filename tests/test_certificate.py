@@ -125,6 +125,71 @@ def test_core_against_reference(loss, storage, dtype):
     assert n_informative > 2
 
 
+@each_dtype
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("labels", ["soft", "one column", "whole"])
+def test_soft_targets_against_reference(isa, labels, smoothing, dtype):
+    rng = np.random.default_rng(5)
+    for trial in range(8):
+        binary = labels == "one column" or trial % 4 == 0
+        n_classes = 2 if binary else int(rng.choice(CLASSES[:8]))
+        n_samples = int(rng.choice([1, 17, 100]))
+        X = rng.standard_normal((n_samples, 9)).astype(dtype)
+        T = rng.dirichlet(np.full(n_classes, 0.3), n_samples).astype(dtype)
+        if trial % 2:  # a class that nobody has any of
+            T[:, 0], T[:, 1] = 0, T[:, 1] + T[:, 0]
+        y = {"soft": T, "one column": np.clip(T[:, 1], 0, 1), "whole": T.argmax(axis=1)}[labels]
+        weight = rng.random(n_samples).astype(dtype) if trial % 3 else None
+        penalty = list(PENALTIES.values())[trial % 6]
+        objective = regcore.Objective(
+            X,
+            y,
+            binary=binary,
+            n_classes=n_classes,
+            penalty=penalty,
+            sample_weight=weight,
+            label_smoothing=smoothing,
+        )
+        W, b = parameters(rng, objective, 0.3, dtype)
+        for intercept in (b, None):
+            for dual in (None, rng.standard_normal((n_samples, objective.n_outputs)).astype(dtype)):
+                value, gap = objective.value(W, intercept), objective.dual_gap(W, intercept, dual=dual)
+                expected = reference.dual_gap(
+                    X.astype(np.longdouble),
+                    y if labels == "whole" else y.astype(np.longdouble),
+                    W.astype(np.longdouble),
+                    intercept,
+                    penalty=penalty,
+                    sample_weight=weight,
+                    label_smoothing=smoothing,
+                    dual=dual,
+                )
+                assert abs(gap - expected) <= 10 * TOLERANCE[dtype] * value, (trial, binary)
+
+
+def test_conjugates_of_soft_targets(rng):
+    T = rng.dirichlet(np.ones(4), 50)
+    S = rng.standard_normal((50, 4))
+    X = np.eye(50)
+    P = reference.predict_proba(X, S.T)
+    losses = reference.sample_losses(X, T, S.T)
+    conjugates = reference.sample_conjugates(P - T, T)
+    np.testing.assert_allclose(conjugates, ((P - T) * S).sum(axis=1) - losses, atol=1e-13)
+    assert np.isinf(reference.sample_conjugates(P - T - [0.1, 0, 0, 0], T)).all()
+    assert np.isinf(reference.sample_conjugates(-T + [2.0, -1.0, 0, 0], T)).all()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_newton_steps_with_soft_targets(rng, binary):
+    n_classes = 2 if binary else 4
+    X, T = rng.standard_normal((400, 5)), rng.dirichlet(np.ones(n_classes), 400)
+    objective = regcore.Objective(X, T, binary=binary, sample_weight=rng.random(400))
+    W, b = parameters(rng, objective, 0.5)
+    for _ in range(6):
+        b = objective._centred(W, b, objective.value_and_grad(W, b).grad_b)
+    assert np.abs(objective.value_and_grad(W, b).grad_b).max() < 1e-14
+
+
 @pytest.mark.parametrize("storage", ["C", "F", "csr", "uint8"])
 @each_loss
 def test_bits_do_not_depend_on_threads(rng, loss, binary, storage):
@@ -161,6 +226,24 @@ def test_many_classes_and_sums_of_classes(rng, shape):
     u = dual * (weight / weight.sum())[:, None]
     np.testing.assert_allclose(V, u.T @ X, atol=1e-13)
     np.testing.assert_allclose(r, u.sum(axis=0), atol=1e-14)
+
+
+@pytest.mark.parametrize("n_features", [2, 60])
+def test_sums_of_many_sparse_rows_in_float32(rng, n_features):
+    # two columns that every row has: what a float32 sum over all rows would round
+    sparse = pytest.importorskip("scipy.sparse")
+    X = np.zeros((60_000, n_features), np.float32)
+    X[:, 0], X[:, 1] = 1, 1000 + rng.random(len(X))
+    y = rng.integers(0, 3, len(X))
+    objective = regcore.Objective(sparse.csr_array(X), y)
+    sums, _ = objective._class_sums(np.dtype(np.float32))
+    one_hot = (y[:, None] == np.arange(3)) / len(X)
+    np.testing.assert_allclose(sums[0], one_hot.T @ X.astype(np.float64), rtol=1e-6)
+    others = np.roll(one_hot, 1, axis=1)
+    V, r = objective._adjoint((others * len(X)).astype(np.float32), np.dtype(np.float32))
+    u = others - one_hot
+    np.testing.assert_allclose(V, u.T @ X.astype(np.float64), rtol=1e-6, atol=1e-6 * 1000)
+    np.testing.assert_allclose(r, u.sum(axis=0), atol=1e-7)
 
 
 @each_loss

@@ -74,8 +74,9 @@ def test_table(run, table):
     lines = out.splitlines()
     assert any(line.startswith(table) and "60 samples, 5 features, 3 classes" in line for line in lines)
     for penalty in PENALTIES:
-        (row,) = (line for line in lines if line.startswith(penalty + " "))
-        assert row.count("±") == 2
+        (row,) = (line for line in lines if line.startswith(penalty + " ") and line.count("±") == 2)
+        assert row.rstrip().endswith(tuple("0123456789"))
+    assert sum(" over " in line and " of 2 " in line for line in lines) == 6
     assert "the spread between" in out or "All penalties score the same" in out
     assert "standardised" in out
     assert max(map(len, lines)) <= 100
@@ -343,7 +344,8 @@ def test_odd_names_stay_on_one_line(run, tmp_path):
         (("compare", "--features", "hog"), "hsv-histogram"),
         (("compare", "--save", "plot.jpg"), ".png"),
         (("compare", "--save", "no/such/folder/plot.png"), "no folder"),
-        (("compare", "--seed", "3"), "--seed"),
+        (("compare", "--seed", "-3"), "from 0 on"),
+        (("compare", "--cach", "c"), "--cach"),
         (("compare", "--features", "pixels"), "--features goes with a folder"),
         (("compare", "--size", "8x8"), "--size goes with a folder"),
         (("compare", "--bins", "8x8x8"), "--bins goes with a folder"),

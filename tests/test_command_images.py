@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from regcore import _core
 from regcore.command.errors import DataError
 from regcore.command.hsv import hsv_counts, hsv_histogram, rgb_to_hsv
 from regcore.command.images import DamagedImageError, ImageFeatures, read_image, read_image_folder
@@ -235,7 +236,7 @@ def test_folder(photos):
     np.testing.assert_allclose(np.linalg.norm(folder.X, axis=1), 1, rtol=1e-6)
     assert folder.skipped == ()
     assert folder.n_other_files == 1
-    assert calls == [(k, 9) for k in range(1, 10)]
+    assert calls == [(8, 9), (9, 9)]
     np.testing.assert_array_equal(folder.X[4], hsv_histogram(noise(10)))
     np.testing.assert_array_equal(folder.X[8], hsv_histogram(noise(99)))
 
@@ -331,3 +332,31 @@ def test_photos_against_published_histograms(data_directory, load_data):
         with Image.open(stored) as image:
             histogram = hsv_histogram(np.asarray(image))
         assert histogram @ published["X"][row] > 0.98
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("bins", [(8, 8, 8), (180, 256, 1), (1, 256, 256), (7, 5, 3)])
+def test_counts_of_every_level_are_those_of_the_tables(isa, bins):
+    # Every pair of red and green with a few blues, and a length that no vector divides.
+    levels = np.arange(256, dtype=np.uint8)
+    rgb = np.array(np.meshgrid(levels, levels, [0, 1, 77, 128, 254, 255])).reshape(3, -1).T[:-3]
+    rgb = np.ascontiguousarray(rgb, dtype=np.uint8)
+    hue, saturation, value = rgb_to_hsv(rgb).astype(int).T
+    index = hue * bins[0] // 180 * bins[1] + saturation * bins[1] // 256
+    index = index * bins[2] + value * bins[2] // 256
+    active = _core.info()["isa"]
+    _core.select_isa(isa)
+    try:
+        found = hsv_counts(rgb, bins)
+    finally:
+        _core.select_isa(active)
+    np.testing.assert_array_equal(found, np.bincount(index, minlength=bins[0] * bins[1] * bins[2]))
+
+
+def test_counts_that_are_refused():
+    with pytest.raises(ValueError, match="four bytes each; got 7 bytes"):
+        _core.colour_counts(np.zeros(7, np.uint8), (1, 1, 1))
+    for bins in ((0, 1, 1), (1, 1, 5000), (4096, 4096, 4096)):
+        with pytest.raises(ValueError, match="bins must be three numbers from 1 to 4096"):
+            _core.colour_counts(np.zeros(8, np.uint8), bins)
+    assert _core.colour_counts(np.zeros(0, np.uint8), (1, 2, 1)).tolist() == [0, 0]

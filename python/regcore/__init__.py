@@ -1,16 +1,17 @@
 """regcore: regularised linear classifiers on a CPU, at the limit of the machine.
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
-(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), a
-scikit-learn estimator over them (`LinearClassifier`, loaded when it is first named: it needs scikit-learn,
-all else NumPy alone), and the same mathematics in plain NumPy (`regcore.reference`).
+(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), and
+the same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy alone. What scikit-learn's
+users need is loaded when first named: the estimators `LinearClassifier` and `LinearClassifierCV`, their files
+(`save_model`, `load_model` and `to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from regcore import reference
 from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
@@ -18,12 +19,33 @@ from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progre
 from regcore.weights import sample_weights
 
 if TYPE_CHECKING:
+    from regcore import reference as reference
+    from regcore.estimators import CoefficientsDisplay as CoefficientsDisplay
+    from regcore.estimators import ConvergenceDisplay as ConvergenceDisplay
     from regcore.estimators import LinearClassifier as LinearClassifier
+    from regcore.estimators import LinearClassifierCV as LinearClassifierCV
+    from regcore.estimators import ModelFileError as ModelFileError
+    from regcore.estimators import PenaltyComparisonDisplay as PenaltyComparisonDisplay
+    from regcore.estimators import RegularizationPathDisplay as RegularizationPathDisplay
+    from regcore.estimators import load_model as load_model
+    from regcore.estimators import save_model as save_model
+    from regcore.estimators import to_onnx as to_onnx
 
 __version__ = "0.1.0"
 
 # Not in __all__: "from regcore import *" must not need scikit-learn.
-_LAZY = ("LinearClassifier",)
+_LAZY = (
+    "CoefficientsDisplay",
+    "ConvergenceDisplay",
+    "LinearClassifier",
+    "LinearClassifierCV",
+    "ModelFileError",
+    "PenaltyComparisonDisplay",
+    "RegularizationPathDisplay",
+    "load_model",
+    "save_model",
+    "to_onnx",
+)
 
 __all__ = [
     "L1",
@@ -46,12 +68,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "reference":  # for tests and yardsticks: not everybody's import should pay for it
+        return importlib.import_module("regcore.reference")
     if name in _LAZY:
-        from regcore import estimators
-
-        return getattr(estimators, name)
+        return getattr(importlib.import_module("regcore.estimators"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "reference"})

@@ -29,7 +29,7 @@ steps make them feasible, and both vanish as the optimum is approached.
 
 A sample with soft targets t_i is as much as copies of it with the labels c and the weights t_ic: each label
 gives its share, pi and M are the sums of t_ic and t_ic x_i, and the mean of the copies' dual points, which is
-what is used, proves at least as much as they do.
+what is used, proves at least as much as they do. Minus loss*(0) is then the entropy of t_i.
 
 All arrays have the models of a stack in front: V is (n_models, n_outputs, n_features), r (n_models,
 n_outputs).
@@ -186,19 +186,22 @@ def penalty_conjugate(V: Array, l1: float, l2: float, group: float) -> Array:
     return conjugate
 
 
-def best_bound(h: Array, conjugate: Array) -> Array:
-    """Return the best bound that is known of the points s u, 0 <= s <= 1, without another pass: at least 0.
+def best_bound(h: Array, at_zero: Array, conjugate: Array) -> Array:
+    """Return the best bound that is known of the points s u, 0 <= s <= 1, without another pass.
 
     Parameters
     ----------
-    h : ndarray of shape (n_models,)
-        -sum_i omega_i loss*(y_i, u_i). It is concave in u and 0 at 0, so that s u has at least s h.
+    h, at_zero : ndarray of shape (n_models,)
+        -sum_i omega_i loss*(y_i, u_i), and the same of u = 0: zero, or the entropy of soft targets. The
+        first is concave in u, so that s u has at least s h + (1 - s) at_zero.
     conjugate : ndarray of shape (n_models,)
         R*(-V). It is 0, or made of squares of thresholds, so that s u has at most s**2 times it.
     """
-    h = np.maximum(h, 0)
-    scaled = conjugate > h / 2
-    return np.where(scaled, h**2 / (4 * np.where(scaled, conjugate, 1)), h - conjugate)
+    rise = np.maximum(h - at_zero, 0)
+    scaled = conjugate > rise / 2
+    gained = np.where(scaled, rise**2 / (4 * np.where(scaled, conjugate, 1)), rise - conjugate)
+    bound: Array = at_zero + gained
+    return bound
 
 
 def intercept_curvature(

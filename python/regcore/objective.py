@@ -43,6 +43,7 @@ __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 _NO_PENALTY = (0.0, 0.0, 0.0)
 _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
+_DIGEST_ROWS = 1 << 18  # that are converted at a time
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
@@ -198,6 +199,7 @@ class Objective:
             self.label_smoothing,
         )
         self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._entropy_of: dict[np.dtype[Any], Array] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self.mean: Array | None = None
         self.scale: Array | None = None
@@ -509,7 +511,8 @@ class Objective:
         shift = shift.scaled(scale)
         conjugates = np.empty(len(V))
         self._problem.conjugate(W, b, dual, *shift, conjugates, self._n_threads, self._standardization)
-        gap = np.maximum(value - best_bound(-conjugates, penalty_conjugate(V, l1, l2, group)), 0)
+        bound = best_bound(-conjugates, self._entropy(W), penalty_conjugate(V, l1, l2, group))
+        gap = np.maximum(value - bound, 0)
         return float(gap[0]) if self.n_models is None else gap
 
     def _first_dual_point(
@@ -548,7 +551,10 @@ class Objective:
         return _packed(dual.astype(dtype, copy=False))
 
     def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w."""
+        """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w.
+
+        `dual` has the shape that `dual_gap` wants, is C-contiguous and of this dtype.
+        """
         V, r = np.empty(self.weight_shape, dtype), np.empty(self.intercept_shape, dtype)
         self._problem.adjoint(dual, V, r, self._n_threads, self._standardization)
         if not (np.isfinite(V).all() and np.isfinite(r).all()):
@@ -564,6 +570,20 @@ class Objective:
             self._problem.adjoint(None, sums, shares, self._n_threads, self._standardization)
             self._class_sums_of[dtype] = sums, shares
         return self._class_sums_of[dtype]
+
+    def _entropy(self, W: Array) -> Array:
+        """Weighted mean of the entropies of soft targets, (n_models,): no data term is below it; kept."""
+        n_models = self.n_models or 1
+        if not (self._is_soft or self.label_smoothing):
+            return np.zeros(n_models)
+        if W.dtype not in self._entropy_of:
+            # the conjugates at u = 0
+            zero, conjugates = np.zeros((n_models, self.n_classes)), np.empty(n_models)
+            self._problem.conjugate(
+                np.zeros_like(W), None, None, np.zeros(n_models), zero, zero, conjugates, self._n_threads
+            )
+            self._entropy_of[W.dtype] = -conjugates
+        return self._entropy_of[W.dtype]
 
     def _centred(self, W: Any, b: Any, grad_b: Array) -> Array:
         """Intercepts after a Newton step in them alone, for the smooth losses; `grad_b` belongs to W and b.
@@ -586,9 +606,11 @@ class Objective:
             for m in range(n_models):
                 w = None if weights is None else weights[m % len(weights), rows]
                 if w is None or w.any():
+                    # that of cross_entropy is the same for all labels
+                    labels = np.zeros(len(values), np.uint8) if self._is_soft else self._y[rows]
                     curvature[m] += intercept_curvature(
                         np.ascontiguousarray(values[:, m]),
-                        self._y[rows],
+                        labels,
                         w,
                         self.loss is Loss.CROSS_ENTROPY,
                         n_outputs,
@@ -628,11 +650,84 @@ class Objective:
         norms: Array = np.sqrt(sum(part.sum(axis=1) for part in squares))
         return norms
 
+    # ------------------------------------------------------------------ second derivatives
+
+    def mean_squares(self) -> Array:
+        """Return the weighted means of the squared (standardised) features, (n_features,). One pass."""
+        mean, deviation = self._problem.column_statistics(self._n_threads)
+        center = 0.0 if self.mean is None else self.mean
+        scale = 1.0 if self.scale is None else self.scale
+        squares: Array = ((mean - center) ** 2 + deviation**2) / scale**2
+        return squares
+
+    def dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
+        """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
+        if isinstance(self._X, tuple):
+            data, indices, indptr, _ = self._X
+            dense = np.zeros((len(rows), self.n_features), dtype)
+            for i, row in enumerate(rows):
+                own = slice(indptr[row], indptr[row + 1])
+                np.add.at(dense[i], indices[own], data[own].astype(dense.dtype))
+        else:
+            dense = self._X[rows].astype(dtype)
+        if self.mean is not None and self.scale is not None:
+            dense -= self.mean.astype(dtype)
+            dense /= self.scale.astype(dtype)
+        return dense
+
+    def separates(self, W: Any, b: Any) -> bool:
+        """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
+        if self.loss is not Loss.CROSS_ENTROPY or self._is_soft or self.label_smoothing:
+            return False
+        right = self.predict(W, b) == self._y
+        return bool(right.all() if self._weights is None else right[self._weights > 0].all())
+
+    def loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
+        """Second derivatives of the losses of those rows in their scores, (n_rows, n_outputs) in float64.
+
+        They contain the sample weights, whose sum is the second thing returned. cross_entropy: p (1 - p);
+        squared_hinge: 2 for each margin that is violated.
+        """
+        if self.loss is Loss.CROSS_ENTROPY:
+            p = self.predict_proba(W, b, rows).astype(np.float64)
+            h: Array = p * (1 - p)
+            h = h[:, 1:] if self.binary else h
+        elif self.loss is Loss.SQUARED_HINGE:
+            s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
+            if self.binary:
+                h = 2.0 * ((2.0 * y[:, None] - 1) * s < 1)
+            else:
+                own = (np.arange(len(y)), y)
+                h = 2.0 * (s + 1 > s[own][:, None])
+                h[own] = 0
+                h[own] = h.sum(axis=1)
+        else:
+            raise ValueError(f"loss={self.loss.label!r} has no second derivative")
+        if self._weights is None:
+            return h, float(len(rows))
+        weights = self._weights[rows].astype(np.float64)
+        return h * weights[:, None], float(weights.sum())
+
     # ------------------------------------------------------------------ stochastic steps
 
     def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:
         """The compiled loop of `regcore.solvers.sgd`, starting at W and b."""
         return _core.StochasticGradient(self._problem, W, b, self._triple, self._standardization, **settings)
+
+    @property
+    def _is_sparse(self) -> bool:
+        return isinstance(self._X, tuple)
+
+    def _dual_ascent(
+        self, dtype: Any, standardization: tuple[Array | None, Array | None] | None, **settings: Any
+    ) -> _core.DualAscent:
+        """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
+        return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
+
+    def _column_statistics(self) -> tuple[Array, Array]:
+        """(mean, standard deviation) of the columns of X as they are, weighted."""
+        found: tuple[Array, Array] = self._problem.column_statistics(self._n_threads)
+        return found
 
     def _curvature(self, seed: int, n_rows: int) -> tuple[float, float, float]:
         """(largest eigenvalue of mean x x', mean and largest ||x||**2) over at most n_rows random samples."""
@@ -657,9 +752,9 @@ class Objective:
             "matrix": kind,
             "stored values": stored,
             "sample of X": _digest(*sample),
-            "labels": _digest(self._y if self._is_soft else self._y.astype(np.int64)),
+            "labels": _digest(self._y, dtype=np.float64 if self._is_soft else np.int64),
             "label_smoothing": self.label_smoothing,
-            "sample_weight": None if self._weights is None else _digest(self._weights.astype(np.float64)),
+            "sample_weight": None if self._weights is None else _digest(self._weights, dtype=np.float64),
             "standardize": _digest(*standardization) if standardization else None,
         }
 
@@ -781,10 +876,12 @@ def _packed(array: Array) -> Array:
     return array.copy(order="C")
 
 
-def _digest(*arrays: Array) -> str:
+def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
+    """Of the arrays' numbers in C order, as those of `dtype`."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        for first in range(0, len(array), _DIGEST_ROWS):
+            digest.update(np.ascontiguousarray(array[first : first + _DIGEST_ROWS], dtype).data)
     return digest.hexdigest()
 
 

@@ -49,6 +49,7 @@ __all__ = [
 
 _BLOCK_BYTES = 4 << 20
 _LEAST_BLOCK_ROWS = 1024
+_NEVER = -1e30  # an intercept that no score outweighs
 
 
 # --------------------------------------------------------------------------------------------------
@@ -462,6 +463,7 @@ def dual_gap(
     loss: str | Loss = "cross_entropy",
     penalty: Penalty | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
     dual: npt.ArrayLike | None = None,
 ) -> Any:
     """Return an upper bound of the objective minus its minimum, by Fenchel duality.
@@ -476,7 +478,7 @@ def dual_gap(
 
     Parameters
     ----------
-    X, y, W, b, loss, penalty, sample_weight
+    X, y, W, b, loss, penalty, sample_weight, label_smoothing
         As in `loss_and_grad`. b = None: the minimum is over W alone.
     dual : array-like of shape (n_samples, n_outputs), default=None
         Other points than the slopes, which are moved to where the conjugate is finite.
@@ -487,37 +489,50 @@ def dual_gap(
         At most the objective; infinite without a penalty.
     """
     X, W, b = _as_model(X, W, b)
-    labels = _as_labels(y, X, W)
-    value, _, _ = loss_and_grad(X, labels, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight)
+    value, _, _ = loss_and_grad(
+        X, y, W, b, loss=loss, penalty=penalty, sample_weight=sample_weight, label_smoothing=label_smoothing
+    )
     if penalty is None or not (penalty.l1 or penalty.l2 or penalty.group):
         return np.inf * value
     accumulator = _accumulator(W.dtype)
+    labels, differentiate = _labels_and_loss(y, X, W, loss, label_smoothing)
     weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight)
     omega = weight.astype(accumulator) / weight.sum(dtype=accumulator)
     kept = omega > 0
     X, labels, omega = X[kept], labels[kept], omega[kept]
+    T = (labels if labels.ndim == 2 else np.eye(max(2, len(W)))[labels]).astype(accumulator)
     resolved = resolve_loss(loss, binary=len(W) == 1)
     # with a free intercept a class without samples can neither lose nor gain
-    never = (np.bincount(labels, minlength=max(2, len(W))) == 0) & (b is not None)
+    never = ~T.any(axis=0) & (b is not None)
     if dual is None:
-        U = _slopes(X, labels, W, b, resolved, never).astype(accumulator)
+        S = np.ascontiguousarray(scores(X, W, b).T)
+        if len(W) > 1:
+            S[never] = _NEVER
+        differentiate(S, labels)
+        U = _two_classes(S.T.astype(accumulator))
     else:
         U = np.where(never, 0, _two_classes(np.asarray(dual, dtype=accumulator)[kept]))
     U = _into_domain(U, labels, resolved)
     if b is not None:
-        U = _balanced(U, labels, omega, resolved)
+        U = _balanced(U, T, omega, resolved)
     V = (X.T @ (omega[:, np.newaxis] * U)).T
     V = V[1:] if len(W) == 1 else V
     scale = _feasible_scale(V, penalty)
-    bound = -omega @ sample_conjugates(scale * U, labels, loss=resolved)
+    at_zero = -omega @ _conjugates(0 * U, labels, resolved)
+    rise = max(-omega @ _conjugates(scale * U, labels, resolved) - at_zero, 0)
     conjugate = _penalty_conjugate(scale * V, penalty)
-    # the best of the points s u: concavity gives them at least s bound, and at most s**2 conjugate
-    bound = max(bound, 0)
-    best = bound - conjugate if 2 * conjugate <= bound else bound**2 / (4 * conjugate)
-    return max(value - best, 0 * value)
+    # the best of the points s u: concavity gives them at least s of the rise, and at most s**2 conjugate
+    best = rise - conjugate if 2 * conjugate <= rise else rise**2 / (4 * conjugate)
+    return max(value - at_zero - best, 0 * value)
 
 
-def sample_conjugates(U: npt.ArrayLike, y: npt.ArrayLike, *, loss: str | Loss = "cross_entropy") -> Array:
+def sample_conjugates(
+    U: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    loss: str | Loss = "cross_entropy",
+    label_smoothing: float = 0.0,
+) -> Array:
     """Return loss*(y_i, u_i) = sup_s <u_i, s> - loss(y_i, s) of every sample, at least in float64.
 
     All are functions of a_j = u_j for j != y, and infinite unless a_j >= 0 and u_y = -sum a_j:
@@ -531,12 +546,14 @@ def sample_conjugates(U: npt.ArrayLike, y: npt.ArrayLike, *, loss: str | Loss = 
     crammer_singer     -sum a                                            sum a <= 1
     =================  ================================================  ==================
 
+    With soft targets t, of sum 1, it is sum_c p_c log p_c, finite where p = u + t is a distribution.
+
     Parameters
     ----------
     U : array-like of shape (n_samples, n_classes), or (n_samples, 1) for the binary form
         In the binary form a = u for label 0 and a = -u for label 1.
-    y : array-like of int, shape (n_samples,)
-    loss : str, default="cross_entropy"
+    y, loss, label_smoothing
+        As in `loss_and_grad`.
 
     Returns
     -------
@@ -544,50 +561,53 @@ def sample_conjugates(U: npt.ArrayLike, y: npt.ArrayLike, *, loss: str | Loss = 
         With infinities where a bound is missed by more than rounding.
     """
     U = _as_weights(U)
-    resolved = resolve_loss(loss, binary=U.shape[1] == 1)
-    U = _two_classes(U).astype(_accumulator(U.dtype), copy=False)
-    column = np.arange(len(U)), np.asarray(y)
+    labels, _ = _labels_and_loss(y, U, U.T, loss, label_smoothing)
+    return _conjugates(_two_classes(U), labels, resolve_loss(loss))
+
+
+def _conjugates(U: Array, labels: Array, loss: Loss) -> Array:
+    slack = 1000 * np.finfo(U.dtype).eps * (1 + np.abs(U).max(axis=1))
+    U = U.astype(_accumulator(U.dtype), copy=False)
+    outside = np.abs(U.sum(axis=1)) > slack
+    if labels.ndim == 2:
+        P = U + labels
+        mass = labels.sum(axis=1, dtype=U.dtype)
+        outside |= (-slack[:, np.newaxis] > P).any(axis=1)
+        return np.where(outside, np.inf, _xlogx(P).sum(axis=1) - _xlogx(mass))
+    column = np.arange(len(U)), labels
     of_label, others = -U[column], U.copy()
     others[column] = 0
-    slack = 1000 * np.finfo(U.dtype).eps * (1 + of_label)
-    outside = (others < -slack[:, np.newaxis]).any(axis=1) | (np.abs(others.sum(axis=1) - of_label) > slack)
-    bounded = {
-        Loss.CROSS_ENTROPY: of_label,
-        Loss.HINGE: others.max(axis=1),
-        Loss.SQUARED_HINGE: np.zeros_like(of_label),
-        Loss.CRAMMER_SINGER: of_label,
-    }[resolved]
-    outside |= bounded > 1 + slack
-    if resolved is Loss.CROSS_ENTROPY:
-        positive = np.where(others > 0, others, 1)
-        of_others = (positive * np.log(positive)).sum(axis=1)
+    outside |= (others < -slack[:, np.newaxis]).any(axis=1)
+    if loss in (Loss.CROSS_ENTROPY, Loss.CRAMMER_SINGER):
+        outside |= of_label > 1 + slack
+    elif loss is Loss.HINGE:
+        outside |= others.max(axis=1) > 1 + slack
+    if loss is Loss.CROSS_ENTROPY:
         below = np.where(of_label < 1, of_label, 0)
-        conjugates = of_others + (1 - below) * np.log1p(-below)
+        conjugates = _xlogx(others).sum(axis=1) + (1 - below) * np.log1p(-below)
     else:
         conjugates = -of_label
-    if resolved is Loss.SQUARED_HINGE:
+    if loss is Loss.SQUARED_HINGE:
         conjugates += np.square(others).sum(axis=1) / 4
     return np.where(outside, np.inf, conjugates)
 
 
-def _slopes(X: Any, y: Array, W: Array, b: Array | None, loss: Loss, never: Array) -> Array:
-    """Return dloss/ds, of shape (n_samples, n_classes), with the intercepts -inf where `never`."""
-    S = np.ascontiguousarray(scores(X, W, b).T)
-    if len(W) == 1:
-        _BINARY[loss](S, y)
-        return _two_classes(S.T)
-    S[never] = -np.inf
-    _MULTICLASS[loss](S, y)
-    return S.T
+def _xlogx(x: Array) -> Array:
+    positive: Array = np.where(x > 0, x, 1)
+    return positive * np.log(positive)
 
 
 def _two_classes(U: Array) -> Array:
     return np.hstack([-U, U]) if U.shape[1] == 1 else U
 
 
-def _into_domain(U: Array, y: Array, loss: Loss) -> Array:
+def _into_domain(U: Array, labels: Array, loss: Loss) -> Array:
     """Return U with entries outside their bounds moved to them, and the label's entry set by the others."""
-    column = np.arange(len(y)), y
+    if labels.ndim == 2:
+        P = np.maximum(U + labels, 0)
+        mass, total = labels.sum(axis=1, keepdims=True), P.sum(axis=1, keepdims=True)
+        return np.where(total > 0, P * (mass / np.where(total > 0, total, 1)) - labels, 0)
+    column = np.arange(len(labels)), labels
     U = np.maximum(U, 0)
     U[column] = 0
     if loss is Loss.HINGE:
@@ -598,24 +618,23 @@ def _into_domain(U: Array, y: Array, loss: Loss) -> Array:
     return U
 
 
-def _balanced(U: Array, y: Array, omega: Array, loss: Loss) -> Array:
+def _balanced(U: Array, T: Array, omega: Array, loss: Loss) -> Array:
     """Return points with a weighted mean of zero: classes with a surplus give to those with a deficit."""
-    r = omega @ U
-    shares = np.bincount(y, weights=omega.astype(np.float64), minlength=len(r))
-    surplus, deficit = np.maximum(r, 0), np.maximum(-r, 0)
+    r, shares = omega @ U, omega @ T
+    surplus, gain = np.maximum(r, 0), np.maximum(-r, 0)
     if (surplus[shares == 0] > 0).any():  # in the binary form: its slopes know no class that is left out
         return np.zeros_like(U)
     if not surplus.any():
         return U
-    given = np.outer(surplus / np.where(shares > 0, shares, 1), deficit / surplus.sum())
-    change = given - np.diag(given.sum(axis=1))
+    lose = surplus / np.where(shares > 0, shares, 1) / surplus.sum()
     growth = {
-        Loss.CROSS_ENTROPY: given.sum(axis=1).max(),
-        Loss.HINGE: given.max(),
+        Loss.CROSS_ENTROPY: (lose * gain.sum()).max(),
+        Loss.HINGE: np.outer(lose, gain).max(),
         Loss.SQUARED_HINGE: 0,
-        Loss.CRAMMER_SINGER: given.sum(axis=1).max(),
+        Loss.CRAMMER_SINGER: (lose * gain.sum()).max(),
     }[loss]
-    balanced: Array = (U + change[y]) / (1 + growth)
+    change = np.outer(T @ lose, gain) - T * (lose * gain.sum())
+    balanced: Array = (U + change) / (1 + growth)
     return balanced
 
 

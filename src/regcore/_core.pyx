@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled core: objects over the C functions, status to exception, the GIL released around each call."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from cpython.exc cimport PyErr_Occurred
 cimport numpy as cnp
 import numpy as np
@@ -166,7 +166,37 @@ cdef extern from "regcore.h" nogil:
     void rc_sgd_set_state(rc_sgd *, const rc_sgd_state *)
     rc_status rc_sgd_curvature(const rc_problem *, const double *, const double *, uint64_t, int64_t, double *,
                                rc_error *)
+    ctypedef struct rc_dual:
+        pass
+    ctypedef struct rc_dual_options:
+        rc_dtype real
+        rc_penalty penalty
+        const double *center
+        const double *scale
+        int proximal
+        const double *metric
+        uint64_t seed
+    rc_status rc_dual_create(const rc_problem *, const rc_dual_options *, const rc_control *, rc_dual **, rc_error *)
+    void rc_dual_free(rc_dual *)
+    void rc_dual_set_centre(rc_dual *, const void *, const double *, double, double)
+    rc_status rc_dual_run(rc_dual *, const rc_control *, int64_t, int64_t, double *, int64_t *, rc_error *)
+    rc_status rc_dual_refresh(rc_dual *, const rc_control *, double *, double *, double *, double *, rc_error *)
+    rc_status rc_dual_class_sums(rc_dual *, const rc_control *, double *, double *, rc_error *)
+    void rc_dual_parameters(const rc_dual *, int, void *, double *)
+    ctypedef struct rc_dual_state:
+        void *slopes
+        void *centre
+        double *centre_b
+        uint8_t *wait
+        uint8_t *patience
+        double curvature
+        double inverse_step
+        double intercept
+        int64_t epoch
+    void rc_dual_get_state(const rc_dual *, rc_dual_state *)
+    void rc_dual_set_state(rc_dual *, const rc_dual_state *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
+    rc_status rc_colour_counts(const unsigned char *, int64_t, const int32_t *, int64_t *, rc_error *)
     const char *rc_isa_active()
     int rc_isa_available(const char **, int)
     rc_status rc_isa_select(const char *)
@@ -193,15 +223,26 @@ cdef extern from *:
 
 # ---------------------------------------------------------------- the CPU level
 
+cdef object _wrong_isa = None
+
+
 def select_isa(name=None):
     """Make a CPU level active: a name from ``info()["available"]``, or None for the best of them."""
+    global _wrong_isa
     cdef bytes encoded
     if name is None:
         rc_isa_select(NULL)
-        return
-    encoded = name.encode()
-    if rc_isa_select(encoded) != RC_OK:
-        raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    else:
+        encoded = name.encode()
+        if rc_isa_select(encoded) != RC_OK:
+            raise ValueError(f"REGCORE_ISA must be one of {', '.join(available_isas())}; got {name!r}")
+    _wrong_isa = None
+
+
+def check_isa():
+    """Raise ValueError if REGCORE_ISA names no CPU level of this machine, and none was chosen since."""
+    if _wrong_isa is not None:
+        raise ValueError(_wrong_isa)
 
 
 def available_isas():
@@ -238,7 +279,30 @@ def measure_limits(dtype, int n_threads):
     return bandwidth, peak
 
 
-select_isa(os.environ.get("REGCORE_ISA") or None)
+def colour_counts(const unsigned char[::1] pixels not None, bins):
+    """Pixels of each bin over hue, saturation and value; `pixels` are bytes, four a pixel, of which three count."""
+    cdef int32_t parts[3]
+    cdef int64_t n = pixels.shape[0] // 4
+    cdef rc_status status
+    cdef rc_error error
+    parts[0], parts[1], parts[2] = bins
+    if pixels.shape[0] % 4:
+        raise ValueError(f"pixels must be four bytes each; got {pixels.shape[0]} bytes")
+    n_bins = max(1, int(parts[0]) * int(parts[1]) * int(parts[2]))
+    counts = np.empty(n_bins if n_bins < 2**31 else 1, np.int64)
+    cdef int64_t[::1] out = counts
+    with nogil:
+        status = rc_colour_counts(&pixels[0] if n else NULL, n, parts, &out[0], &error)
+    _check(status, &error)
+    return counts
+
+
+# A wrong name must not make the import fail: then no program could say in its own words what is wrong. The first
+# problem that is made says it.
+try:
+    select_isa(os.environ.get("REGCORE_ISA") or None)
+except ValueError as error:
+    _wrong_isa = str(error)
 
 # ---------------------------------------------------------------- arrays
 
@@ -336,6 +400,7 @@ cdef class Problem:
         cdef cnp.ndarray data, indices, indptr, labels, w
         cdef rc_error error
         cdef rc_status status
+        check_isa()
         self.arrays = (X, y, weights)
         if isinstance(X, tuple):
             data, indices, indptr, shape = X
@@ -701,6 +766,167 @@ cdef class StochasticGradient:
             arrays["sum"] = sums = np.zeros((c, d))
             state.sum = <double *>cnp.PyArray_DATA(sums)
         return arrays
+
+
+cdef class DualAscent:
+    """Dual coordinate ascent for the hinges on a `Problem`, an epoch a call; see rc_dual in regcore.h.
+
+    Parameters
+    ----------
+    problem : Problem
+    dtype : dtype
+        float32 or float64: of the weights and the dual variables.
+    penalty : (l1, l2, group)
+    standardize : (mean, scale) or None
+    proximal : bool
+        Whether the weights have a centre.
+    metric : float64 ndarray of shape (n_features,), or None
+    seed : int
+    """
+
+    cdef rc_dual *dual
+    cdef Problem problem
+    cdef object borrowed, lock
+    cdef readonly object dtype
+
+    def __cinit__(self):
+        self.dual = NULL
+
+    def __init__(self, Problem problem not None, dtype, tuple penalty, standardize, *, bint proximal, metric=None,
+                 seed):
+        cdef rc_dual_options options
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        self.dtype = np.dtype(dtype)
+        if self.dtype != np.float32 and self.dtype != np.float64:
+            raise TypeError(f"dtype must be float32 or float64; got {self.dtype}")
+        options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
+        options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
+        options.center = options.scale = NULL
+        if standardize is not None:
+            options.center = _doubles(standardize[0], problem.n_features)
+            options.scale = _doubles(standardize[1], problem.n_features)
+        options.proximal, options.seed = proximal, seed
+        options.metric = _doubles(metric, problem.n_features)
+        if self.dual is not NULL:
+            raise RuntimeError("a DualAscent is made once")
+        self.problem, self.borrowed = problem, (standardize, metric)
+        self.lock = threading.Lock()
+        _control(&control, 1, NULL)
+        with nogil:
+            status = rc_dual_create(&problem.problem, &options, &control, &self.dual, &error)
+        _check(status, &error)
+
+    def __dealloc__(self):
+        rc_dual_free(self.dual)
+
+    cdef void *_reals(self, cnp.ndarray array, str argument, int64_t size) except NULL:
+        if array.dtype != self.dtype or not array.flags.carray or array.size != size:
+            raise ValueError(f"{argument} must be C-contiguous and writeable, {size} numbers of {self.dtype}")
+        return cnp.PyArray_DATA(array)
+
+    cdef double *_doubles(self, cnp.ndarray array, str argument, int64_t size) except NULL:
+        if array.dtype != np.float64 or not array.flags.carray or array.size != size:
+            raise ValueError(f"{argument} must be C-contiguous and writeable, {size} numbers of float64")
+        return <double *>cnp.PyArray_DATA(array)
+
+    def set_centre(self, cnp.ndarray W, cnp.ndarray b, double step, double intercept_step):
+        """Move the centre to W (in the dtype) and b (float64); a step of 0: no centre of W, or no intercept."""
+        cdef void *w = self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
+        cdef double *intercept = self._doubles(b, "b", self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_set_centre(self.dual, w, intercept, step, intercept_step)
+
+    def run(self, int64_t n_centres, int64_t n_epochs):
+        """Move the centre n_centres times, after n_epochs each; return (gap, number of visits of samples).
+
+        The gap is an estimate of that of the problem around the centre, from the last epoch.
+        """
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double gap = 0
+        cdef int64_t n_visits = 0
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_run(self.dual, &control, n_centres, n_epochs, &gap, &n_visits, &error)
+            _check(status, &error)
+        return gap, n_visits
+
+    def refresh(self, cnp.ndarray V, cnp.ndarray residual):
+        """Compute the weights anew from the slopes; write V (n_outputs, n_features) and the residual (n_outputs,).
+
+        Returns (linear, largest): the linear part of the dual, and the largest sum of a sample's dual variables.
+        """
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double linear = 0, largest = 0
+        cdef double *v = self._doubles(V, "V", self.problem.n_classes * self.problem.n_features)
+        cdef double *r = self._doubles(residual, "residual", self.problem.n_classes)
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_refresh(self.dual, &control, v, r, &linear, &largest, &error)
+            _check(status, &error)
+        return linear, largest
+
+    def class_sums(self, cnp.ndarray shares, cnp.ndarray sums):
+        """Write the labels' shares of the weights (n_labels,) and weighted sums of samples (n_labels, n_features)."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_labels = max(2, self.problem.n_classes)
+        cdef double *shares_out = self._doubles(shares, "shares", n_labels)
+        cdef double *sums_out = self._doubles(sums, "sums", n_labels * self.problem.n_features)
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_dual_class_sums(self.dual, &control, shares_out, sums_out, &error)
+            _check(status, &error)
+
+    def parameters(self, cnp.ndarray W, cnp.ndarray b, bint averaged):
+        """Write the weights (in the dtype) and the intercept (float64), or the average of the last run's centres."""
+        cdef void *w = self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
+        cdef double *intercept = self._doubles(b, "b", self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_parameters(self.dual, averaged, w, intercept)
+
+    def state(self):
+        """What a certificate hands on to the epochs that follow, as a dict of new arrays and numbers."""
+        cdef rc_dual_state state
+        cdef dict found = self._arrays(&state)
+        with self.lock:
+            rc_dual_get_state(self.dual, &state)
+        return found | {"curvature": state.curvature, "inverse_step": state.inverse_step,
+                        "intercept_step": state.intercept, "epoch": state.epoch}
+
+    def set_state(self, given):
+        """Go on from such a state, after a `refresh`."""
+        cdef rc_dual_state state
+        cdef dict arrays = self._arrays(&state)
+        for name, array in arrays.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                                 f"got {given[name].shape} and {given[name].dtype}")
+            array[...] = given[name]
+        state.curvature, state.inverse_step = given["curvature"], given["inverse_step"]
+        state.intercept, state.epoch = given["intercept_step"], given["epoch"]
+        with self.lock:
+            rc_dual_set_state(self.dual, &state)
+
+    cdef dict _arrays(self, rc_dual_state *state):
+        """New arrays for a state, and the state pointing to them."""
+        cdef int64_t n = self.problem.n_samples, c = self.problem.n_classes
+        cdef cnp.ndarray slopes = np.zeros((n, c), self.dtype)
+        cdef cnp.ndarray centre = np.zeros((c, self.problem.n_features), self.dtype), centre_b = np.zeros(c)
+        cdef cnp.ndarray wait = np.zeros(n, np.uint8), patience = np.zeros(n, np.uint8)
+        state.slopes, state.centre = cnp.PyArray_DATA(slopes), cnp.PyArray_DATA(centre)
+        state.centre_b = <double *>cnp.PyArray_DATA(centre_b)
+        state.wait, state.patience = <uint8_t *>cnp.PyArray_DATA(wait), <uint8_t *>cnp.PyArray_DATA(patience)
+        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "wait": wait, "patience": patience}
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

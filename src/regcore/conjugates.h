@@ -12,7 +12,8 @@
  * number, q = u for label 0 and -u for label 1.
  *
  * With soft targets t a sample is as much as copies of it with the labels c and the weights t_c, so that with p = u + t
- * the conjugate of cross_entropy is sum_c p_c log p_c, finite where p_c >= 0 sum to sum_c t_c.
+ * the conjugate of cross_entropy is sum_c p_c log p_c - T log T, finite where p_c >= 0 sum to T = sum_c t_c, which is 1
+ * up to rounding.
  *
  * The slopes of a loss lie in that domain.  A block is moved along by what an rc_dual_shift says while it is read:
  * nothing is stored.  (1 - q) log(1 - q) is -(1 - q) log1p(q / (1 - q)): a well fitted sample has q << 1.
@@ -95,12 +96,17 @@ CONJUGATE_ROWS(conjugate_cross_entropy)
 }
 DEFINE_CONJUGATE(conjugate_cross_entropy)
 
-/* What the labels of a row give in all */
-RC_INLINE vreal given_part(const real *t, int64_t ldt, int64_t n_labels, const rc_dual_shift *shift)
+/* What the labels of a row give in all, and their sum */
+RC_INLINE vreal given_part(const real *t, int64_t ldt, int64_t n_labels, const rc_dual_shift *shift, vreal *total)
 {
-    vreal given = v_set(0);
-    for (int64_t c = 0; shift->lose && c < n_labels; c++) given += v_load(t + c * ldt) * (real)shift->lose[c];
-    return given;
+    vwide given = w_zero(), sum = w_zero();
+    for (int64_t c = 0; c < n_labels; c++) {
+        const vwide target = v_widen(v_load(t + c * ldt));
+        if (shift->lose) given += target * shift->lose[c];
+        sum += target;
+    }
+    *total = v_narrow(sum);
+    return v_narrow(given);
 }
 
 /* p_c after the shift; rounding may have left it a little below 0 */
@@ -117,8 +123,9 @@ static double soft_conjugate(const void *U, int64_t ld, int64_t C, int64_t n_pad
     vwide sum = w_zero();
     for (int64_t r = 0; r < n_padded; r += LANES) {
         const real *u = (const real *)U + r, *t = (const real *)T + r;
-        const vreal given = given_part(t, ldt, C > 1 ? C : 2, shift);
-        vwide row = w_zero();
+        vreal total;
+        const vreal given = given_part(t, ldt, C > 1 ? C : 2, shift, &total);
+        vwide row = -v_widen(v_xlogx(total));
         for (int64_t c = 0; c < (C > 1 ? C : 2); c++) {
             const vreal slope = C > 1 ? v_load(u + c * ld) : c ? v_load(u) : -v_load(u);
             row += v_widen(v_xlogx(soft_part(slope, v_load(t + c * ldt), given, c, shift)));

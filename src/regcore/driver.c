@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "columns.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -99,8 +100,10 @@ struct call {
     const rc_gradient *out;
     const rc_prediction *prediction;
 
-    double *total;  /* sum of the gradients; CSR: one of (D, ldw) for each chunk, or */
-    void *partials; /* ... as many of the compute type */
+    double *total;  /* sum of the gradients, or */
+    void *partials; /* CSR: a table of the compute type for each chunk, */
+    rc_frequent frequent;
+    double *frequent_sums; /* and (most_frequent, ldw) by panels for each chunk */
     double *total_b;
     double *chunk_values; /* (n_chunks, M) */
     rc_joint joint;
@@ -109,7 +112,9 @@ struct call {
     rc_flag stop, not_finite;
     struct timespec polled;
 
-    void *transposed;          /* CSR: W as (D, ldw) */
+    rc_table weights;          /* CSR: W transposed */
+    rc_occurring occurring;    /* CSR: columns with a row in the tables, */
+    void *columns_memory;      /* ... NULL: all of them */
     const double *value_scale; /* (M,): 1 / sum of the weights */
 
     /* shared_gradient */
@@ -135,10 +140,12 @@ static void poll_host(call *c, int thread)
     if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
 }
 
-static rc_csr csr_of(const rc_plan *p)
+static const rc_occurring *occurring_of(const call *c) { return c->columns_memory ? &c->occurring : NULL; }
+
+static rc_csr csr_of(const call *c)
 {
-    const rc_matrix *X = &p->problem->X;
-    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    const rc_matrix *X = &c->plan.problem->X;
+    return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, occurring_of(c)};
 }
 
 /* What is read after rows [first, first + n) of a chunk that ends at `end`: the next block, where X is contiguous */
@@ -166,8 +173,8 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
         void *out = offset(S, at, k->real_size);
         rc_load_rows(p, s, first + at, at, rows);
         if (p->sparse) {
-            const rc_csr csr = csr_of(p);
-            k->scores_csr(&csr, s->row_ids, rows, c->W, p->ldw, c->b, p->MC, out, p->ld);
+            const rc_csr csr = csr_of(c);
+            k->scores_csr(&csr, s->row_ids, rows, &c->weights, c->b, p->MC, out, p->ld);
         } else if (p->scores_view == BY_ROWS)
             k->scores_rows(c->W, c->b, p->MC, x, p->stored, rows, &p->shape, ahead, out, p->ld);
         else if (p->scores_view == BY_COLUMNS)
@@ -282,16 +289,42 @@ static void block_conjugates(call *c, rc_scratch *s, int64_t first, int64_t n, r
 
 /* ---------------------------------------------------------------- chunks, each thread with its own gradient */
 
-/* The gradient of a CSR chunk: summed in the compute type, or, where that would lose digits, sum_rows at a time and
- * those in double. Rows [at, at + n) of the chunk are the block. */
-static void add_sparse_gradient(call *c, rc_scratch *s, int64_t chunk, int64_t at, int64_t n)
+/* The gradient table of a CSR chunk */
+static rc_table gradient_table(const call *c, int64_t chunk)
 {
     const rc_plan *p = &c->plan;
-    const rc_csr csr = csr_of(p);
-    double *total = c->total + chunk * p->gradient_length;
-    void *G = p->sum_rows ? s->G : offset(c->partials, chunk * p->gradient_length, p->k->real_size);
-    p->k->gradient_csr(&csr, s->row_ids, n, s->S, p->ld, p->MC, G, p->ldw);
-    if (p->sum_rows && at / p->sum_rows != (at + n) / p->sum_rows) p->k->flush(G, 1, p->gradient_length, NULL, total);
+    return (rc_table){offset(c->partials, chunk * p->gradient_length, p->k->real_size), p->n_table, 0};
+}
+
+static double *frequent_sums(const call *c, int64_t chunk)
+{
+    return c->frequent_sums + chunk * c->plan.most_frequent * c->plan.ldw;
+}
+
+/* Each chunk's table is cleared by the thread that fills it next, a shared one at the beginning. */
+static void clear_sparse_gradient(const call *c, int64_t chunk)
+{
+    const rc_plan *p = &c->plan;
+    memset(gradient_table(c, chunk).data, 0, (size_t)p->gradient_length * p->k->real_size);
+    if (c->frequent.n) memset(frequent_sums(c, chunk), 0, (size_t)(p->most_frequent * p->ldw) * sizeof(double));
+}
+
+/* Adds the gradient of n_classes from `first` on over n rows with slopes S; `done`: rows of the chunk before them */
+static void add_sparse_gradient(const call *c, int64_t chunk, const int64_t *row_ids, const void *S, int64_t done,
+                                int64_t n, int64_t first, int64_t n_classes)
+{
+    const rc_plan *p = &c->plan;
+    const rc_csr csr = csr_of(c);
+    rc_table G = gradient_table(c, chunk);
+    double *sums = frequent_sums(c, chunk) + first * p->most_frequent;
+    G.data = offset(G.data, first * G.panel_step, p->k->real_size);
+    for (int64_t at = 0, rows; at < n; at += rows) {
+        const int64_t left = p->most_frequent ? SUM_ROWS - (done + at) % SUM_ROWS : n;
+        rows = n - at < left ? n - at : left;
+        p->k->gradient_csr(&csr, row_ids + at, rows, offset(S, at, p->k->real_size), p->ld, n_classes, &G);
+        const int64_t n_due = rows == left ? rc_due_columns(&c->frequent, done + at + rows) : 0;
+        if (n_due) p->k->flush_columns(&G, n_classes, c->frequent.columns, n_due, p->most_frequent, sums);
+    }
 }
 
 static void join_sums(void *context, int buffer)
@@ -318,6 +351,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     poll_host(c, thread);
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
     for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
+    if (sums && p->sparse) clear_sparse_gradient(c, chunk);
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
         rc_ahead ahead = next_block(p, first, n, end);
@@ -326,7 +360,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
             const int64_t padded = round_up(n, p->k->lanes);
             p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
             if (p->sparse)
-                add_sparse_gradient(c, s, chunk, first - start, n);
+                add_sparse_gradient(c, chunk, s->row_ids, s->S, first - start, n, 0, p->MC);
             else if (p->gradient_view == BY_ROWS)
                 p->k->gradient_rows(s->S, p->ld, p->MC, s->x_rows, p->stored, n, &p->shape, &ahead, sums->G);
             else
@@ -334,9 +368,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
         }
         first += n;
     }
-    if (!sums) return;
-    if (p->sum_rows) p->k->flush(s->G, 1, p->gradient_length, NULL, c->total + chunk * p->gradient_length);
-    rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
+    if (sums) rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -356,7 +388,7 @@ static void shared_scores(void *context, int64_t task, int thread)
     if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
     rc_ahead none = {S, S, 0};
     c->slopes(c, &s, c->super_first + done, n, &none, S, values);
-    memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
+    if (!p->sparse) memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
 }
 
 static void shared_gradient(void *context, int64_t task, int thread)
@@ -374,6 +406,26 @@ static void shared_gradient(void *context, int64_t task, int thread)
     p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
 }
 
+/* The same for a strip of classes of CSR rows */
+static void shared_sparse_gradient(void *context, int64_t task, int thread)
+{
+    call *c = context;
+    const rc_plan *p = &c->plan;
+    const rc_scratch *s = &c->scratch[thread];
+    int64_t first = 0;
+    while (task-- > 0) first += p->k->csr_strip(p->MC - first);
+    const int64_t n = p->k->csr_strip(p->MC - first);
+    const void *S = offset(c->shared_S, first * p->ld, p->k->real_size);
+
+    poll_host(c, thread);
+    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
+    for (int64_t at = 0, rows; at < c->super_n; at += rows) {
+        rows = c->super_n - at < p->block ? c->super_n - at : p->block;
+        rc_load_rows(p, s, c->super_first + at, 0, rows);
+        add_sparse_gradient(c, 0, s->row_ids, offset(S, at, p->k->real_size), c->super_first + at, rows, first, n);
+    }
+}
+
 static void evaluate_super_blocks(call *c)
 {
     const rc_plan *p = &c->plan;
@@ -383,20 +435,27 @@ static void evaluate_super_blocks(call *c)
         c->super_n = N - first < p->super_block ? N - first : p->super_block;
         rc_parallel_for((c->super_n + p->block - 1) / p->block, c->n_threads, shared_scores, c);
         if (rc_flag_raised(&c->stop) || rc_flag_raised(&c->not_finite)) return;
-        if (c->out->grad_W || c->out->grad_b) rc_parallel_for(c->n_class_tasks, c->n_threads, shared_gradient, c);
+        if (c->out->grad_W || c->out->grad_b)
+            rc_parallel_for(c->n_class_tasks, c->n_threads, p->sparse ? shared_sparse_gradient : shared_gradient, c);
         if (rc_flag_raised(&c->stop)) return;
     }
 }
 
 /* ---------------------------------------------------------------- parameters in, gradient out */
 
-static void transpose_features(void *context, int64_t task, int thread)
+/* The tasks before a CSR matrix is read: first the search for frequent columns, then runs of features of W */
+static void prepare_table(void *context, int64_t task, int thread)
 {
-    const call *c = context;
+    call *c = context;
     const rc_plan *p = &c->plan;
-    const int64_t first = task * FEATURE_RUN, end = first + FEATURE_RUN < p->D ? first + FEATURE_RUN : p->D;
+    const int64_t first = (task - 1) * FEATURE_RUN, left = p->n_table - first;
     (void)thread;
-    p->k->transpose_weights(c->W, p->MC, p->D, first, end, c->transposed, p->ldw);
+    if (task > 0)
+        p->k->transpose_weights(c->W, p->MC, p->D, c->occurring.columns, first,
+                                first + (left < FEATURE_RUN ? left : FEATURE_RUN), &c->weights);
+    else if (p->most_frequent) /* the first table, empty yet, serves to count */
+        rc_find_frequent(&p->problem->X, &p->rows, occurring_of(c), p->n_table, p->rows.n / p->n_chunks,
+                         p->most_frequent, c->partials, &c->frequent);
 }
 
 /* W and b as the products want them. Standardised features (x - center) / scale are a change of parameters:
@@ -406,6 +465,10 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     const rc_plan *p = &c->plan;
     const rc_parameters *q = c->parameters;
     const size_t size = p->k->real_size;
+    if (!q->W) { /* rc_adjoint needs no more than a CSR gradient does */
+        if (p->sparse) prepare_table(c, 0, 0);
+        return RC_OK;
+    }
     c->W = q->W;
     if (folded_W) {
         for (int64_t m = 0; m < p->MC; m++) {
@@ -432,14 +495,15 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     else
         memset(folded_b, 0, (size_t)p->MC * size);
     c->b = folded_b;
-    if (!packed) return RC_OK;
     if (p->sparse) {
-        memset(packed + p->D * p->ldw * (int64_t)size, 0, (size_t)p->k->lanes * size);
-        c->transposed = packed;
-        rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, transpose_features, c);
-    } else
+        /* the weights of a single score are their own transpose */
+        c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->n_table, 0};
+        rc_parallel_for(1 + (packed ? (p->n_table + FEATURE_RUN - 1) / FEATURE_RUN : 0), c->n_threads, prepare_table,
+                        c);
+    } else if (packed) {
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
-    c->W = packed;
+        c->W = packed;
+    }
     return RC_OK;
 }
 
@@ -455,23 +519,44 @@ static void finish_features(const call *c, int64_t i, int64_t first, int64_t n, 
                           q->penalty.l2, offset(c->out->grad_W, at, p->k->real_size));
 }
 
+/* What rows [first, first + n) of a panel have in double */
+static void add_frequent_sums(const call *c, int64_t panel, int64_t width, int64_t first, int64_t n, double *sums)
+{
+    const rc_plan *p = &c->plan;
+    const rc_frequent *f = &c->frequent;
+    for (int64_t i = rc_first_frequent(f, first); i < f->n && f->columns[f->ascending[i]] < first + n; i++) {
+        const int64_t at = f->ascending[i];
+        double *column = sums + f->columns[at] - first;
+        for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
+            const double *sum = frequent_sums(c, chunk) + panel * p->most_frequent + at * width;
+            for (int64_t k = 0; k < width; k++) column[k * FEATURE_RUN] += sum[k];
+        }
+    }
+}
+
 static void finish_sparse(void *context, int64_t task, int thread)
 {
     const call *c = context;
     const rc_plan *p = &c->plan;
     const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
-    double total[FEATURE_RUN], *sums = c->scratch[thread].features;
-    for (int64_t d = 0; d < n * p->ldw; d++) sums[d] = 0;
-    for (int64_t chunk = 0; chunk < p->n_chunks; chunk++) {
-        const int64_t at = chunk * p->gradient_length + first * p->ldw;
-        if (p->sum_rows)
-            for (int64_t d = 0; d < n * p->ldw; d++) sums[d] += c->total[at + d];
-        else
-            p->k->add(offset(c->partials, at, p->k->real_size), n * p->ldw, sums);
-    }
-    for (int64_t i = 0; i < p->MC; i++) {
-        for (int64_t d = 0; d < n; d++) total[d] = sums[d * p->ldw + i];
-        finish_features(c, i, first, n, total);
+    const rc_occurring *o = occurring_of(c);
+    const int64_t row = o ? rc_row_of_column(o, first) : first;
+    const int64_t n_rows = o ? rc_row_of_column(o, first + n) - row : n;
+    double *sums = c->scratch[thread].features, all[FEATURE_RUN] = {0};
+    for (int64_t panel = 0, width; panel < p->MC; panel += width) {
+        width = p->k->csr_panel(p->MC - panel);
+        p->k->sum_panels(offset(c->partials, panel * p->n_table + row * width, p->k->real_size), p->gradient_length,
+                         p->n_chunks, n_rows, width, sums, FEATURE_RUN);
+        add_frequent_sums(c, panel, width, row, n_rows, sums);
+        for (int64_t i = panel; i < panel + width && i < p->MC; i++) {
+            double *total = sums + (i - panel) * FEATURE_RUN;
+            if (o) {
+                memset(all, 0, sizeof all);
+                for (int64_t d = 0; d < n_rows; d++) all[o->columns[row + d] - first] = total[d];
+                total = all;
+            }
+            finish_features(c, i, first, n, total);
+        }
     }
 }
 
@@ -578,7 +663,11 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
                        const rc_control *control, int with_gradient)
 {
     memset(c, 0, sizeof *c);
-    rc_make_plan(&c->plan, problem, rows, q->real, with_gradient);
+    if (problem->X.indices) {
+        const rc_status status = rc_find_occurring(&problem->X, rows, &c->occurring, &c->columns_memory);
+        if (status != RC_OK) return status;
+    }
+    rc_make_plan(&c->plan, problem, rows, q->real, with_gradient, occurring_of(c));
     const rc_plan *p = &c->plan;
     const size_t size = p->k->real_size;
     c->parameters = q;
@@ -589,12 +678,11 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
 
     /* one allocation: the pieces in order, each aligned to a cache line */
     const int fold = q->center || q->scale;
-    const int packs = p->sparse || p->scores_view == BY_ROWS;
-    const int64_t packed_length = p->sparse ? p->D * p->ldw + p->k->lanes : p->MC * p->shape.packed;
-    const size_t total_bytes = !with_gradient             ? 0
-                               : p->sparse && p->sum_rows ? (size_t)(p->n_chunks * p->gradient_length) * sizeof(double)
-                               : p->sparse                ? (size_t)(p->n_chunks * p->gradient_length) * size
-                                                          : (size_t)(p->MC * p->D) * sizeof(double);
+    const int packs = p->sparse ? p->MC > 1 || c->columns_memory : p->scores_view == BY_ROWS;
+    const int64_t packed_length = p->sparse ? p->n_table * p->ldw : p->MC * p->shape.packed;
+    const size_t total_bytes = !with_gradient ? 0
+                               : p->sparse    ? (size_t)(p->n_chunks * p->gradient_length) * size
+                                              : (size_t)(p->MC * p->D) * sizeof(double);
     const int64_t n_values = p->shared_gradient ? (rows->n + p->block - 1) / p->block : p->n_chunks;
     c->n_buffers = with_gradient && !p->shared_gradient ? 2 * c->n_threads : 0;
     const size_t sums_bytes = p->sparse ? 0 : (size_t)p->gradient_length * size;
@@ -616,6 +704,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
         (size_t)c->n_buffers * sizeof(chunk_sums),
         (size_t)c->n_buffers * sums_bytes,
         (size_t)c->n_buffers * (size_t)p->MC * sizeof(double),
+        2 * (size_t)p->most_frequent * sizeof(int32_t),
+        with_gradient && p->sparse ? (size_t)(p->n_chunks * p->most_frequent * p->ldw) * sizeof(double) : 0,
     };
     enum { N_PIECES = sizeof pieces / sizeof pieces[0] };
     char *at[N_PIECES];
@@ -636,13 +726,13 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     c->shared_rows = (const void **)(void *)at[7];
     c->shared_packed = at[8];
     c->shared_S = at[9];
-    if (with_gradient) clear_memory(c, c->total, pieces[4]);
+    if (with_gradient && (!p->sparse || p->shared_gradient)) clear_memory(c, c->total, pieces[4]);
     memset(c->total_b, 0, pieces[5]);
     memset(c->chunk_values, 0, pieces[6]);
     for (int t = 0; t < c->n_threads; t++) {
         rc_scratch *s = &c->scratch[t];
         rc_layout_scratch(p, at[10] + (size_t)t * rc_layout_scratch(p, NULL, &probe), s);
-        if (p->shared_gradient || p->sum_rows) clear_memory(c, s->G, (size_t)p->gradient_length * size);
+        if (p->shared_gradient && !p->sparse) clear_memory(c, s->G, (size_t)p->gradient_length * size);
     }
     if (c->n_buffers) {
         rc_joint_init(&c->joint, c->n_buffers, at[11]);
@@ -653,8 +743,17 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
             c->sums[i].grad_b = (double *)(void *)at[14] + i * p->MC;
         }
     }
-    if (p->shared_gradient) c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
-    return q->W ? prepare_parameters(c, at[1], at[2], at[3]) : RC_OK;
+    if (p->most_frequent) {
+        c->frequent.columns = (int32_t *)(void *)at[15];
+        c->frequent.ascending = c->frequent.columns + p->most_frequent;
+        c->frequent_sums = (double *)(void *)at[16];
+        if (p->shared_gradient) memset(c->frequent_sums, 0, pieces[16]);
+    }
+    if (p->shared_gradient && p->sparse)
+        for (int64_t i = 0; i < p->MC; i += p->k->csr_strip(p->MC - i)) c->n_class_tasks++;
+    else if (p->shared_gradient)
+        c->n_class_tasks = (p->MC + p->task_classes - 1) / p->task_classes;
+    return prepare_parameters(c, at[1], at[2], at[3]);
 }
 
 /* Sum of a model's weights over the rows */
@@ -727,6 +826,7 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
     c.value_scale = scale;
     if (status == RC_OK && with_gradient) finish_gradient(&c);
     free(scale);
+    free(c.columns_memory);
     give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }
@@ -815,6 +915,7 @@ rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_pa
         else if (rc_flag_raised(&c.not_finite))
             status = blame(&c, error);
     }
+    free(c.columns_memory);
     give_memory(control->workspace, c.memory, c.memory_kept);
     return status == RC_ERROR_MEMORY ? fail(error, status, "", "out of memory") : status;
 }

@@ -1,7 +1,9 @@
 /* One table of kernels.  Compiled once per real type and CPU level with RC_REAL_BITS, RC_VECTOR_BYTES and RC_LEVEL. */
 #include "kernels.h"
+#include "colours.h"
 #include "conjugates.h"
 #include "dense.h"
+#include "dual.h"
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"
@@ -33,7 +35,6 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .gradient_rows = gradient_rows,
     .gradient_columns = gradient_columns,
     .flush = flush,
-    .add = add,
     .loss = {cross_entropy, hinge, squared_hinge, crammer_singer},
     .binary_loss = {binary_cross_entropy, binary_hinge, binary_squared_hinge, NULL},
     .soft_loss = soft_cross_entropy,
@@ -52,10 +53,13 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .store_scores = store_scores,
     .probabilities = probabilities,
     .labels = labels,
-    .csr_row_length = sparse_row_length,
+    .csr_panel = sparse_panel,
+    .csr_strip = sparse_strip_width,
     .transpose_weights = transpose_weights,
     .scores_csr = scores_csr,
     .gradient_csr = gradient_csr,
+    .sum_panels = sum_panels,
+    .flush_columns = flush_columns,
     .finish_gradient = finish_gradient,
     .penalty_value = penalty_value,
     .penalty_gradient = penalty_gradient,
@@ -69,6 +73,12 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .average_columns = average_columns,
     .standardize_block = standardize_block,
     .drop_features = drop_features,
+    .dual_rows = dual_rows,
+    .multiply_rows = multiply_rows,
+    .dual_csr = dual_csr,
+    .recentre = recentre,
+    .sum_rows = sum_rows,
+    .sum_csr = sum_csr,
     .add_moments = add_moments,
     .copy_transposed = copy_transposed,
     .copy_weighted = copy_weighted,
@@ -80,4 +90,5 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .solve_upper = solve_upper,
     .read_all = read_all,
     .multiply_add = multiply_add,
+    .colour_bins = colour_bins,
 };

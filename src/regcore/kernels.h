@@ -50,12 +50,48 @@ typedef struct {
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
 enum { CHOLESKY_BLOCK = 64 }; /* columns that are factored together; a multiple of `lanes` and of `row_tile` */
 
+/*
+ * The columns that occur in the rows of a CSR problem, where they are few among many: their tables have rows for them
+ * alone.  Column d occurs if bit d % 64 of bits[d / 64] is set; before[i] is how many of the columns below 64 i occur.
+ */
+typedef struct {
+    int64_t n;
+    const int32_t *columns; /* (n,), ascending */
+    const uint64_t *bits;
+    const uint32_t *before;
+} rc_occurring;
+
+/* The row of the tables that column d has, or the first after it */
+static inline int64_t rc_row_of_column(const rc_occurring *o, int64_t d)
+{
+    uint64_t word = o->bits[d / 64] & (((uint64_t)1 << d % 64) - 1);
+#if defined(__GNUC__) || defined(__clang__)
+    return o->before[d / 64] + __builtin_popcountll(word);
+#else
+    int64_t n = o->before[d / 64];
+    for (; word; word &= word - 1) n++;
+    return n;
+#endif
+}
+
 typedef struct {
     const void *data;
     const void *indices;
     const void *indptr;
     rc_dtype dtype, index_dtype;
+    int64_t nnz;                   /* length of data and indices */
+    const rc_occurring *occurring; /* NULL: the tables have a row for each column */
 } rc_csr;
+
+/*
+ * A row for each feature of a CSR problem: weights or gradient, transposed.  Panel by panel, where the panel of classes
+ * from c on begins at data + c * panel_step and its rows follow each other (stride 0); or all classes of a feature side
+ * by side (panel_step 1), where rows are `stride` long.
+ */
+typedef struct {
+    void *data;
+    int64_t panel_step, stride;
+} rc_table;
 
 /* A stochastic step: length, momentum, and the penalty's threshold and shrink; group: they are of a column's norm. */
 typedef struct {
@@ -68,6 +104,23 @@ typedef struct {
     int64_t now;
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
+
+/* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
+typedef struct {
+    rc_loss loss;
+    int64_t C, ldw, n_vectors;   /* n_vectors: of a dense row */
+    void *A, *W;                 /* dense (C, ldw), CSR (D, ldw); W: prox(A) where a dense problem has a threshold */
+    double curvature, l1, group; /* of the map from A to the weights: curvature * metric * prox(A) */
+    const void *metric;          /* (D,) or NULL: ones; dense rows come with a copy that is multiplied by it */
+    double intercept;            /* curvature of the intercept; 0: there is none */
+    double *b, *residual;        /* (C,): intercept, and the sum of weight * slopes */
+    void *dual;                  /* (n_samples, C): slopes */
+    double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
+    int32_t *label;
+    uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
+    double *scratch;          /* 3 * (C + 16) doubles */
+    double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
+} rc_dual_work;
 
 /* What makes a dual point from a first one, for one model; see rc_dual_point. gain_sum is the sum of gain. */
 typedef struct {
@@ -117,8 +170,6 @@ typedef struct {
                              rc_ahead *ahead, void *G);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
-    /* total += G */
-    void (*add)(const void *G, int64_t n, double *total);
 
     /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
     double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
@@ -153,13 +204,22 @@ typedef struct {
     void (*probabilities)(void *S, int64_t ld, int64_t C, int64_t n_padded);
     void (*labels)(const void *S, int64_t ld, int64_t C, int64_t n, int64_t *out, int64_t stride);
 
-    /* --- CSR: Wt and Gt are (D, C) with leading dimension ldw = csr_row_length(C) */
-    int64_t (*csr_row_length)(int64_t C);
-    void (*transpose_weights)(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, void *Wt, int64_t ldw);
-    void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *Wt, int64_t ldw, const void *b,
-                       int64_t C, void *S, int64_t ld);
+    /* --- CSR, see sparse.h. csr_panel: the width of the first panel of C classes, or of the last C */
+    int64_t (*csr_panel)(int64_t C);
+    int64_t (*csr_strip)(int64_t C); /* the width of the first strip */
+    /* rows [first, end) of a table by panels; columns[i]: the feature of row i, NULL: i */
+    void (*transpose_weights)(const void *W, int64_t C, int64_t D, const int32_t *columns, int64_t first, int64_t end,
+                              const rc_table *Wt);
+    void (*scores_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
+                       void *S, int64_t ld);
     void (*gradient_csr)(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
-                         void *Gt, int64_t ldw);
+                         const rc_table *Gt);
+    /* sums[k*ld + d] = row d, class k, of a panel, added up over the tables `step` reals apart; n <= ld rows */
+    void (*sum_panels)(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
+                       int64_t ld);
+    /* sums of the panel at c, from c * n_all on: row i += the table's row columns[i], which becomes 0 */
+    void (*flush_columns)(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all,
+                          double *sums);
 
     /* --- parameters: one pass over W; `group` has one norm a feature over the C classes */
     void (*finish_gradient)(const double *total, const void *W, int64_t n, double scale, double l1, double l2,
@@ -184,6 +244,14 @@ typedef struct {
                               const double *factor);
     void (*drop_features)(void *values, const int64_t *features, int64_t n, int64_t stride, uint32_t key,
                           uint32_t threshold, double keep);
+
+    /* --- dual coordinate ascent: see dual.h */
+    void (*dual_rows)(rc_dual_work *w, const int64_t *rows, int64_t n, const void *x, const void *metric_x);
+    void (*multiply_rows)(const void *x, const void *metric, int64_t n, int64_t ld, void *out);
+    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor);
+    void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
+    void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
+    void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);
@@ -210,6 +278,9 @@ typedef struct {
     /* --- the machine's limits */
     double (*read_all)(const void *data, int64_t n);
     double (*multiply_add)(int64_t n, int64_t *per_round);
+
+    /* --- pictures: index[i] = the bin of pixel i, of red, green, blue and a byte that is not read */
+    void (*colour_bins)(const unsigned char *pixels, int64_t n, const int32_t *bins, int32_t *index);
 } rc_kernels;
 
 /* check.c: 1 and an error with its row and column if a number of X in these rows is NaN or infinite */

@@ -242,14 +242,18 @@ ROWS(binary_squared_hinge)
 }
 DEFINE_LOSS(binary_squared_hinge)
 
+#define ROW_RUN 256 /* likewise for a sum over the rows */
+
 /* sums[c] += sum_r S[c][r]: the gradient of the intercepts */
 static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums)
 {
-    for (int64_t c = 0; c < C; c++) {
-        vreal sum = v_set(0);
-        for (int64_t r = 0; r < n_padded; r += LANES) sum += v_load((const real *)S + c * ld + r);
-        sums[c] += w_sum(v_widen(sum));
-    }
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t first = 0; first < n_padded; first += ROW_RUN) {
+            vreal sum = v_set(0);
+            for (int64_t r = first; r < n_padded && r < first + ROW_RUN; r += LANES)
+                sum += v_load((const real *)S + c * ld + r);
+            sums[c] += w_sum(v_widen(sum));
+        }
 }
 
 /* ---------------------------------------------------------------- prediction */

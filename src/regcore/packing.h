@@ -130,11 +130,6 @@ static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, doub
     }
 }
 
-static void add(const void *G, int64_t n, double *total)
-{
-    for (int64_t i = 0; i < n; i++) total[i] += ((const real *)G)[i];
-}
-
 /* n numbers of a strided vector as reals, then zeros up to `padded` */
 static void load_vector(const rc_vector *v, const rc_rows *rows, int64_t first, int64_t n, int64_t padded, void *dst)
 {

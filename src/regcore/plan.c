@@ -2,24 +2,33 @@
 
 #include <string.h>
 
+#include "columns.h"
+
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
     MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
-    SPARSE_SCORE_BYTES = 1 << 20,
-    MOST_SPARSE_ROWS = 2048,
+    SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
+    MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
     LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
-    SPARSE_SUM_ROWS = 16384,  /* the same bound as LARGEST_CHUNK, for the columns that every row has */
-    WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
+    SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
+    SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
+    WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+static int64_t row_start(const rc_plan *plan, int64_t row)
+{
+    const rc_matrix *X = &plan->problem->X;
+    return X->index_dtype == RC_INT32 ? ((const int32_t *)X->indptr)[row] : ((const int64_t *)X->indptr)[row];
+}
 
 /*
  * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
@@ -80,32 +89,65 @@ static void share_gradient(rc_plan *plan)
     plan->gradient_length = plan->task_classes * plan->shape.packed;
 }
 
-/*
- * Dense chunks are guided: each is 1/16 of what is left, within bounds.  CSR chunks are equal and few, since each has a
- * gradient of its own that is summed at the end.
- */
+/* The threads share the strips of classes of a super-block: one table for all of them. */
+static void share_sparse_gradient(rc_plan *plan)
+{
+    const int64_t lanes = plan->k->lanes, bytes = (int64_t)plan->k->real_size * plan->MC;
+    plan->shared_gradient = 1;
+    plan->block = clamp(SUPER_BLOCK_BYTES / 16 / bytes, lanes, MOST_BLOCK_ROWS) / lanes * lanes;
+    plan->super_block = clamp((plan->rows.n + plan->block - 1) / plan->block, 1, 16) * plan->block;
+}
+
+/* Dense chunks are guided: each is 1/16 of what is left, within bounds. */
 static int64_t dense_chunk(int64_t left)
 {
     return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
 }
 
-static int64_t sparse_chunk(const rc_plan *plan)
+/*
+ * CSR chunks are few, since each has a gradient of its own, cleared before and summed after.  In all, a CSR call takes
+ * tables of n_table x ldw reals (n_table: D, or the columns that occur if the nonzeros are fewer than D / 4; ldw: C
+ * rounded up to whole vectors and a power of two): one for W if C > 1, and for the gradient 2, 4 or SPARSE_CHUNKS, or a
+ * shared one if it is above PARTIAL_BYTES and its classes make several strips; for each gradient in float32 also the
+ * frequent columns in double (at most 8192 of them, see columns.h); and up to 1 MiB of scores a thread, or 6 MiB for
+ * all.
+ */
+static int64_t sparse_chunks(const rc_plan *plan)
 {
-    const rc_matrix *X = &plan->problem->X;
-    const int64_t chunks = clamp(2 * X->nnz / X->n_columns, 2, SPARSE_CHUNKS);
-    const int64_t rows = round_up((plan->rows.n + chunks - 1) / chunks, 64);
-    return rows > SMALLEST_CHUNK ? rows : SMALLEST_CHUNK;
+    const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
+    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size;
+    const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
+    int64_t chunks = 2;
+    if (plan->shared_gradient) return 1;
+    const double enough = bytes <= SMALL_TABLE_BYTES ? SPARSE_REUSE / 2 : SPARSE_REUSE;
+    while (chunks < SPARSE_CHUNKS && 2 * (double)chunks * enough <= reuse) chunks *= 2;
+    return chunks < most ? chunks : most;
+}
+
+/* They have equal numbers of nonzeros where rows follow each other, else of rows. */
+static int64_t sparse_chunk_start(const rc_plan *plan, int64_t chunk)
+{
+    const rc_rows *rows = &plan->rows;
+    if (chunk <= 0) return 0;
+    if (chunk >= plan->n_chunks) return rows->n;
+    if (rows->index || rows->step != 1) return rows->n / plan->n_chunks * chunk;
+    const int64_t first = row_start(plan, rows->start), end = row_start(plan, rows->start + rows->n);
+    const int64_t wanted = first + (end - first) / plan->n_chunks * chunk;
+    int64_t low = 0, high = rows->n;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (row_start(plan, rows->start + middle) < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* The start of a chunk; *chunk is lowered to the number of chunks if there are fewer. */
 static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
 {
     const int64_t n = plan->rows.n;
-    if (plan->sparse) {
-        const int64_t rows = sparse_chunk(plan), n_chunks = (n + rows - 1) / rows;
-        if (*chunk > n_chunks) *chunk = n_chunks;
-        return *chunk * rows < n ? *chunk * rows : n;
-    }
     /* chunks of the largest size stand first and are counted at once, the rest are few */
     const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
     int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
@@ -118,9 +160,13 @@ static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
     return start;
 }
 
-int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk) { return walk_chunks(plan, &chunk); }
+int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk)
+{
+    return plan->sparse ? sparse_chunk_start(plan, chunk) : walk_chunks(plan, &chunk);
+}
 
-void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient)
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient,
+                  const rc_occurring *occurring)
 {
     memset(plan, 0, sizeof *plan);
     plan->k = rc_kernels_for(real);
@@ -138,10 +184,16 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->shape = (rc_row_shape){n_vectors, plan->D - lanes, n_vectors * lanes};
 
     if (plan->sparse) {
-        plan->ldw = plan->k->csr_row_length(plan->MC);
-        plan->gradient_length = plan->D * plan->ldw + lanes;
+        for (plan->ldw = 0; plan->ldw < plan->MC;) plan->ldw += plan->k->csr_panel(plan->MC - plan->ldw);
+        plan->n_table = occurring ? occurring->n : plan->D;
+        plan->gradient_length = round_up(plan->n_table * plan->ldw + 1, CACHE_LINE / size);
+        /* a prediction only decides by it how many threads to wake */
+        plan->nonzeros = with_gradient ? (double)rc_count_nonzeros(&problem->X, rows)
+                                       : (double)problem->X.nnz * (double)rows->n / (double)problem->X.n_rows;
         /* large blocks: the weights are read for many rows before the gradient displaces them */
         plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
+        if (with_gradient && plan->gradient_length * size > PARTIAL_BYTES && plan->k->csr_strip(plan->MC) < plan->MC)
+            share_sparse_gradient(plan);
     } else {
         choose_views(plan, real);
         plan->stored = plan->row_source == DIRECT ? problem->X.dtype : real;
@@ -161,8 +213,14 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->target_ld = plan->column_ld;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
-    if (plan->sparse) plan->sum_rows = real == RC_FLOAT32 && sparse_chunk(plan) > SPARSE_SUM_ROWS ? SPARSE_SUM_ROWS : 0;
     plan->prefetch_step = CACHE_LINE;
+    if (plan->sparse) {
+        plan->n_chunks = sparse_chunks(plan);
+        const double chunks = (double)plan->n_chunks;
+        if (real == RC_FLOAT32 && with_gradient)
+            plan->most_frequent = rc_most_frequent(plan->n_table, (double)rows->n / chunks, plan->nonzeros / chunks);
+        return;
+    }
     plan->n_chunks = INT64_MAX;
     walk_chunks(plan, &plan->n_chunks);
 }
@@ -192,9 +250,10 @@ size_t rc_layout_scratch(const rc_plan *plan, char *memory, rc_scratch *s)
     s->T = carve(memory, &used, plan->soft ? (plan->C > 1 ? plan->C : 2) * plan->target_ld : 0, size);
     s->S = carve(memory, &used, plan->shared_gradient ? 0 : plan->MC * plan->ld, size);
     s->pair = carve(memory, &used, plan->C == 1 ? 2 * plan->ld : 0, size);
-    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->ldw : 0, sizeof(double));
-    /* chunks have gradients of their own; a thread needs one beside them to share, or to sum float32 in parts */
-    s->G = carve(memory, &used, plan->shared_gradient || plan->sum_rows ? plan->gradient_length : 0, size);
+    /* the first panel is the widest */
+    s->features = carve(memory, &used, plan->sparse ? FEATURE_RUN * plan->k->csr_panel(plan->MC) : 0, sizeof(double));
+    /* chunks have gradients of their own; a thread needs one beside them to share */
+    s->G = carve(memory, &used, plan->shared_gradient && !plan->sparse ? plan->gradient_length : 0, size);
     return used;
 }
 
@@ -254,10 +313,8 @@ double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t 
 
 int rc_useful_threads(const rc_plan *plan, int wanted)
 {
-    const rc_matrix *X = &plan->problem->X;
     const double rows = (double)plan->rows.n;
-    const double numbers =
-        plan->sparse ? (double)X->nnz * rows / (double)(X->n_rows > 0 ? X->n_rows : 1) : rows * (double)plan->D;
+    const double numbers = plan->sparse ? plan->nonzeros : rows * (double)plan->D;
     const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;

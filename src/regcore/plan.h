@@ -22,7 +22,10 @@ typedef struct {
     rc_source row_source, column_source; /* where each view of a block comes from; TRANSPOSED: rows from columns */
     rc_dtype stored;                     /* of the rows that the products read */
     rc_row_shape shape;                  /* of a row, and of packed W and G */
-    int64_t ldw;                         /* CSR: row length of Wt and Gt */
+    int64_t n_table;                     /* CSR: rows of the tables Wt and Gt, all columns or those that occur */
+    int64_t ldw;                         /* CSR: their row length, all panels together */
+    double nonzeros;                     /* CSR: of the rows */
+    int64_t most_frequent;               /* CSR: columns whose float32 sums go to double now and then, see columns.h */
 
     int soft; /* the labels are distributions: soft targets, or smoothed */
     int64_t target_ld;
@@ -31,7 +34,6 @@ typedef struct {
     int64_t load;              /* rows loaded at a time: packed rows are scored while they are in L1 */
     int64_t column_ld, row_ld; /* leading dimensions of packed views */
     int64_t n_chunks;
-    int64_t sum_rows;        /* CSR: rows whose float32 gradients are summed before they go to double */
     ptrdiff_t prefetch_step; /* bytes of the next block for each inner iteration on this one */
     int shared_gradient;     /* one gradient for all threads, a super-block of rows at a time */
     int64_t super_block, task_classes;
@@ -52,7 +54,9 @@ typedef struct {
 
 enum { FEATURE_RUN = 64 }; /* features of a CSR problem that are transposed together */
 
-void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient);
+/* occurring: of a CSR problem, NULL: the tables have a row for each column */
+void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows, rc_dtype real, int with_gradient,
+                  const rc_occurring *occurring);
 
 /* Chunk i is [rc_chunk_start(i), rc_chunk_start(i + 1)): large ones first, so that threads end together. */
 int64_t rc_chunk_start(const rc_plan *plan, int64_t chunk);

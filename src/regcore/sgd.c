@@ -180,7 +180,7 @@ static rc_status drop_block(rc_sgd *s, int64_t n, rc_csr *csr)
         s->scratch.row_ids[r] = r;
     }
     s->indptr[n] = at;
-    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64};
+    *csr = (rc_csr){s->values, s->indices, s->indptr, s->options.real, RC_INT64, nnz, NULL};
     return RC_OK;
 }
 
@@ -193,7 +193,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     const rc_matrix *X = &problem->X;
     rc_scratch *scratch = &s->scratch;
     const int64_t padded = round_up(n, p->k->lanes);
-    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype};
+    rc_csr csr = {X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, NULL};
     rc_ahead ahead = {X->data, X->data, 0};
 
     for (int64_t at = 0, rows; at < n; at += rows) {
@@ -203,7 +203,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
         load_rows(s, first + at, at, rows);
         if (p->sparse) {
             if (s->options.dropout > 0 && drop_block(s, n, &csr) != RC_OK) return RC_ERROR_MEMORY;
-            p->k->scores_csr(&csr, scratch->row_ids, n, s->W, s->ldw, s->b, p->C, S, p->ld);
+            p->k->scores_csr(&csr, scratch->row_ids, n, &(rc_table){s->W, 1, s->ldw}, s->b, p->C, S, p->ld);
         } else if (p->scores_view == BY_ROWS)
             p->k->scores_rows(s->W, s->b, p->C, x, p->stored, rows, &p->shape, &ahead, S, p->ld);
         else if (p->scores_view == BY_COLUMNS)
@@ -222,7 +222,7 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
 
     if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
     if (p->sparse)
-        p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, s->G, s->ldw);
+        p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, &(rc_table){s->G, 1, s->ldw});
     else if (p->gradient_view == BY_ROWS)
         p->k->gradient_rows(scratch->S, p->ld, p->C, scratch->x_rows, p->stored, n, &p->shape, &ahead, s->G);
     else
@@ -574,7 +574,7 @@ static void make_plan(rc_sgd *s)
     const int64_t N = s->problem.X.n_rows;
     static const int64_t anything = 0;
     const rc_rows shuffled = {&anything, 0, 1, N};
-    rc_make_plan(p, &s->problem, &shuffled, q->real, 0);
+    rc_make_plan(p, &s->problem, &shuffled, q->real, 0, NULL);
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
     if (s->changes_rows && p->row_source == DIRECT) {
         p->row_source = PACKED;

@@ -1,11 +1,12 @@
 /*
- * CSR blocks.  Weights and gradient are transposed, (D, C): a nonzero then meets C neighbours in memory.  Values of the
- * compute type and 32-bit indices are read where they are; others are converted a run at a time in a small buffer, so
- * that storage and index types cost no further variants.  Duplicates and unsorted columns need no care.
+ * CSR blocks.  Weights and gradient are transposed, so that a nonzero meets the classes of its feature side by side,
+ * and lie in panels: the classes that fill whole vectors, up to SPARSE_VECTORS of them in each, then the rest, padded
+ * to a power of two.  A row of a panel begins where no vector of it lies across two cache lines: the gradient of a
+ * frequent column is read soon after it was written, and a line boundary in between costs more than all the arithmetic.
  *
- * Up to SPARSE_VECTORS vectors of classes stay in registers while a row's nonzeros pass.  Rows of the table are padded
- * to a multiple of 4 (1 or 2 if they are shorter), and what is left after whole vectors is one of 8, one of 4 or both:
- * an overlapping vector would have to wait for the stores of its neighbours whenever a frequent column comes again.
+ * A panel of whole vectors and the rest after it stay in registers while the nonzeros of a row pass (a strip).  Values
+ * of the compute type and 32-bit indices are read where they are; others are converted a run at a time in a small
+ * buffer, so that storage and index types cost no further variants.  Duplicates and unsorted columns need no care.
  */
 #ifndef REGCORE_SPARSE_H
 #define REGCORE_SPARSE_H
@@ -15,13 +16,64 @@
 #include "simd.h"
 
 #define SPARSE_RUN 256
-#define SPARSE_VECTORS 8
+#define SPARSE_VECTORS (RC_VECTOR_BYTES == 64 ? 4 : 8) /* 256 bytes of a row: four cache lines */
+#ifndef SPARSE_AHEAD
+#define SPARSE_AHEAD 64
+#endif
 
-/* n nonzeros of a row */
+/* ---------------------------------------------------------------- panels and strips */
+
+/* `width` classes: `full` vectors and `tail` more in a row of the table, 0 or a power of two less than LANES */
 typedef struct {
-    int64_t n;
+    int64_t width, full, tail;
+} sparse_strip;
+
+/* The strip that C classes, or the last C, begin with: all strips are about equal, the last one has the tail. */
+RC_INLINE sparse_strip first_strip(int64_t C)
+{
+    int64_t vectors = C / LANES, tail = C % LANES > 0;
+    while (tail < C % LANES) tail *= 2;
+    if (tail == LANES) {
+        vectors++;
+        tail = 0;
+    }
+    const int64_t n_strips = (vectors + SPARSE_VECTORS - 1) / SPARSE_VECTORS;
+    if (n_strips < 2) return (sparse_strip){C, vectors, tail};
+    const int64_t full = (vectors + n_strips - 1) / n_strips;
+    return (sparse_strip){full * LANES, full, 0};
+}
+
+static int64_t sparse_strip_width(int64_t C) { return first_strip(C).width; }
+
+/* Classes of the first panel of C classes, or of the last C, with its padding */
+static int64_t sparse_panel(int64_t C)
+{
+    const sparse_strip s = first_strip(C);
+    return s.full ? s.full * LANES : s.tail;
+}
+
+/* Row `feature` of the strip that begins with class c: its vectors, and its tail */
+typedef struct {
+    real *main, *tail;
+    int64_t stride; /* 0: each has rows as long as it is wide */
+} sparse_panels;
+
+RC_INLINE sparse_panels panels_at(const rc_table *table, int64_t c, const sparse_strip *s)
+{
+    real *data = (real *)table->data;
+    const int64_t t = c + s->full * LANES;
+    return (sparse_panels){data + c * table->panel_step, data + t * table->panel_step, table->stride};
+}
+
+/* ---------------------------------------------------------------- nonzeros */
+
+/* n nonzeros of a row of X, and its scores or slopes in the strip; the gradient of the column that comes `ahead`
+ * nonzeros later is fetched */
+typedef struct {
+    int64_t n, ahead;
     const real *values;
     const int32_t *columns;
+    real *row;
 } sparse_run;
 
 typedef struct {
@@ -34,25 +86,37 @@ RC_INLINE int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
     return dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
 }
 
+RC_INLINE int reads_directly(const rc_csr *x)
+{
+    return x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64) && x->index_dtype == RC_INT32 && !x->occurring;
+}
+
 /* Nonzeros [first, end) of the matrix: all of them, or as many as fit in the buffer where they must be converted */
-RC_INLINE sparse_run load_run(const rc_csr *x, int64_t first, int64_t end, sparse_buffer *buffer)
+RC_INLINE sparse_run load_run(const rc_csr *x, int64_t first, int64_t end, sparse_buffer *buffer, real *row)
 {
     const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
-    const int64_t most = native && narrow ? end - first : SPARSE_RUN;
-    sparse_run run = {end - first < most ? end - first : most, (const real *)x->data + first,
-                      (const int32_t *)x->indices + first};
+    const int64_t most = reads_directly(x) ? end - first : SPARSE_RUN;
+    sparse_run run = {end - first < most ? end - first : most, 0, (const real *)x->data + first,
+                      (const int32_t *)x->indices + first, row};
     if (!native) {
         convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, run.n, buffer->values);
         run.values = buffer->values;
     }
-    if (!narrow) {
+    if (x->occurring) {
+        for (int64_t i = 0; i < run.n; i++)
+            buffer->columns[i] =
+                (int32_t)rc_row_of_column(x->occurring, index_at(x->indices, x->index_dtype, first + i));
+        run.columns = buffer->columns;
+    } else if (!narrow) {
         for (int64_t i = 0; i < run.n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
         run.columns = buffer->columns;
     }
     return run;
 }
 
-/* A row of the table: `full` vectors, then 8, 4, 2 and 1 classes as they are asked for */
+/* ---------------------------------------------------------------- products */
+
+/* A row of a strip: `full` vectors, then 8, 4, 2 or 1 classes */
 #if LANES > 1
 typedef vreal_unaligned sparse_vector;
 #else
@@ -62,45 +126,39 @@ typedef real sparse_vector;
     typedef real narrow_##width __attribute__((vector_size((width) * sizeof(real)), aligned(sizeof(real)), may_alias))
 #if LANES > 2
 NARROW(2);
-#endif
-#if LANES > 4
-NARROW(4);
-#endif
-#if LANES > 8
-NARROW(8);
-#endif
-
-/* Runs STEP(type, name, offset) for each part of a row. */
-#define FOR_PARTS(STEP)                                                                                                \
-    RC_UNROLL for (int v = 0; v < full; v++) STEP(sparse_vector, wide[v], v *LANES);                                   \
-    PART_8(STEP)                                                                                                       \
-    PART_4(STEP)                                                                                                       \
-    PART_2(STEP)                                                                                                       \
-    if (tail & 1) STEP(real, one, 0);
-#if LANES > 8
-#define PART_8(STEP)                                                                                                   \
-    if (tail & 8) STEP(narrow_8, eight, full *LANES);
-#define DECLARE_8 narrow_8 eight
-#else
-#define PART_8(STEP)
-#define DECLARE_8 char no_eight
-#endif
-#if LANES > 4
-#define PART_4(STEP)                                                                                                   \
-    if (tail & 4) STEP(narrow_4, four, full *LANES + (tail & 8));
-#define DECLARE_4 narrow_4 four
-#else
-#define PART_4(STEP)
-#define DECLARE_4 char no_four
-#endif
-#if LANES > 2
 #define PART_2(STEP)                                                                                                   \
-    if (tail & 2) STEP(narrow_2, two, 0);
+    if (tail == 2) STEP(narrow_2, two, tail, 0);
 #define DECLARE_2 narrow_2 two
 #else
 #define PART_2(STEP)
 #define DECLARE_2 char no_two
 #endif
+#if LANES > 4
+NARROW(4);
+#define PART_4(STEP)                                                                                                   \
+    if (tail == 4) STEP(narrow_4, four, tail, 0);
+#define DECLARE_4 narrow_4 four
+#else
+#define PART_4(STEP)
+#define DECLARE_4 char no_four
+#endif
+#if LANES > 8
+NARROW(8);
+#define PART_8(STEP)                                                                                                   \
+    if (tail == 8) STEP(narrow_8, eight, tail, 0);
+#define DECLARE_8 narrow_8 eight
+#else
+#define PART_8(STEP)
+#define DECLARE_8 char no_eight
+#endif
+
+/* Runs STEP(type, name, panel, offset) for each part of a row. */
+#define FOR_PARTS(STEP)                                                                                                \
+    RC_UNROLL for (int v = 0; v < full; v++) STEP(sparse_vector, wide[v], main, v *LANES);                             \
+    PART_8(STEP)                                                                                                       \
+    PART_4(STEP)                                                                                                       \
+    PART_2(STEP)                                                                                                       \
+    if (tail == 1) STEP(real, one, tail, 0);
 
 typedef struct {
     sparse_vector wide[SPARSE_VECTORS];
@@ -110,209 +168,334 @@ typedef struct {
     real one;
 } sparse_sums;
 
-#define LOAD_PART(type, name, at) sum[0].name = *(const type *)(acc + (at))
-#define CLEAR_PART(type, name, at) sum[u].name = sum[0].name - sum[0].name
-#define SCORE_PART(type, name, at) sum[u].name += value * *(const type *)(w + (at))
-#define JOIN_PART(type, name, at) sum[0].name += sum[u].name
-#define STORE_PART(type, name, at) *(type *)(acc + (at)) = sum[0].name
-#define SLOPE_PART(type, name, at) s.name = *(const type *)(slope + (at))
-#define GRADIENT_PART(type, name, at) g.name = *(const type *)(t + (at)) + value * s.name
-#define KEEP_PART(type, name, at) *(type *)(t + (at)) = g.name
+#define OFFSET_main 0
+#define OFFSET_tail (full * LANES)
+#define LOAD_PART(type, name, panel, at) sum[0].name = *(const type *)(row + OFFSET_##panel + (at))
+#define CLEAR_PART(type, name, panel, at) sum[u].name = sum[0].name - sum[0].name
+#define SCORE_PART(type, name, panel, at) sum[u].name += value * *(const type *)(w_##panel + (at))
+#define JOIN_PART(type, name, panel, at) sum[0].name += sum[u].name
+#define STORE_PART(type, name, panel, at) *(type *)(row + OFFSET_##panel + (at)) = sum[0].name
+#define SLOPE_PART(type, name, panel, at) s.name = *(const type *)(row + OFFSET_##panel + (at))
+#define GRADIENT_PART(type, name, panel, at) g.name = *(const type *)(g_##panel + (at)) + value * s.name
+#define KEEP_PART(type, name, panel, at) *(type *)(g_##panel + (at)) = g.name
 
-/* acc += the scores of a run, in `ways` independent sums; length: of a row of Wt */
-RC_INLINE void scores_form(const int full, const int tail, const int ways, sparse_run run, const real *Wt,
-                           int64_t length, real *acc)
+#define LINE_VECTORS (64 / (LANES * (int)sizeof(real)))
+#if defined(__GNUC__) || defined(__clang__)
+#define prefetch_to_write(p) __builtin_prefetch((p), 1, 3)
+#else
+#define prefetch_to_write(p) ((void)(p))
+#endif
+
+/* rows += the scores of their runs, in `ways` independent sums */
+RC_INLINE void scores_form(const int full, const int tail, const int stride, const int ways, const sparse_run *run,
+                           int64_t n_runs, const sparse_panels *W)
 {
-    sparse_sums sum[4];
-    FOR_PARTS(LOAD_PART)
-    RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(CLEAR_PART)} int64_t i = 0;
-    for (; i + ways <= run.n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
-        {
-            const real *w = Wt + (int64_t)run.columns[i + u] * length, value = run.values[i + u];
+    const real *const main = W->main, *const last = W->tail;
+    const int64_t main_stride = stride ? W->stride : full * LANES, tail_stride = stride ? W->stride : tail;
+    for (const sparse_run *end = run + n_runs; run < end; run++) {
+        real *row = run->row;
+        const real *values = run->values;
+        const int32_t *columns = run->columns;
+        sparse_sums sum[4];
+        FOR_PARTS(LOAD_PART)
+        RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(CLEAR_PART)} int64_t i = 0;
+        for (; i + ways <= run->n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
+            {
+                const real value = values[i + u];
+                const real *w_main = main + columns[i + u] * main_stride;
+                const real *w_tail = last + columns[i + u] * tail_stride;
+                FOR_PARTS(SCORE_PART)
+            }
+        for (; i < run->n; i++) {
+            enum { u = 0 };
+            const real value = values[i];
+            const real *w_main = main + columns[i] * main_stride;
+            const real *w_tail = last + columns[i] * tail_stride;
             FOR_PARTS(SCORE_PART)
         }
-    for (; i < run.n; i++) {
-        enum { u = 0 };
-        const real *w = Wt + (int64_t)run.columns[i] * length, value = run.values[i];
-        FOR_PARTS(SCORE_PART)
+        RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(JOIN_PART)} FOR_PARTS(STORE_PART)
     }
-    RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(JOIN_PART)} FOR_PARTS(STORE_PART)
 }
 
-/* Gt[columns] += values * slope */
-RC_INLINE void gradient_form(const int full, const int tail, sparse_run run, const real *slope, int64_t length,
-                             real *Gt)
+/* G[columns] += values * slopes */
+RC_INLINE void gradient_form(const int full, const int tail, const int stride, const sparse_run *run, int64_t n_runs,
+                             const sparse_panels *G)
 {
-    sparse_sums s, g;
-    FOR_PARTS(SLOPE_PART)
-    for (int64_t i = 0; i < run.n; i++) {
-        real *t = Gt + (int64_t)run.columns[i] * length;
-        const real value = run.values[i];
-        FOR_PARTS(GRADIENT_PART)
-        FOR_PARTS(KEEP_PART)
+    real *const main = G->main, *const last = G->tail;
+    const int64_t main_stride = stride ? G->stride : full * LANES, tail_stride = stride ? G->stride : tail;
+    for (const sparse_run *end = run + n_runs; run < end; run++) {
+        const real *row = run->row, *values = run->values;
+        const int32_t *columns = run->columns;
+        const int64_t n = run->n, ahead = run->ahead;
+        sparse_sums s, g;
+        FOR_PARTS(SLOPE_PART)
+        for (int64_t i = 0; i < n; i++) {
+            const real value = values[i];
+            real *g_main = main + columns[i] * main_stride;
+            real *g_tail = last + columns[i] * tail_stride;
+            RC_UNROLL for (int v = 0; v < full; v += LINE_VECTORS)
+                prefetch_to_write(main + columns[i + ahead] * main_stride + v * LANES);
+            if (tail) prefetch_to_write(last + columns[i + ahead] * tail_stride);
+            FOR_PARTS(GRADIENT_PART)
+            FOR_PARTS(KEEP_PART)
+        }
     }
 }
 
+typedef void sparse_product(const sparse_run *runs, int64_t n_runs, const sparse_panels *panels);
 typedef struct {
-    void (*scores)(sparse_run run, const real *Wt, int64_t ldw, real *acc);
-    void (*gradient)(sparse_run run, const real *slope, int64_t ldw, real *Gt);
+    sparse_product *scores, *gradient;
 } sparse_form;
 
-#define WAYS(full) ((full) < 2 ? 4 : (full) < 5 ? 2 : 1)
-#define DEFINE_FORM(full, tail, length)                                                                                \
-    static void scores_##full##_##tail(sparse_run run, const real *Wt, int64_t ldw, real *acc)                         \
+/* enough independent sums to hide the latency of an addition */
+#define WAYS(full, tail) ((full) + ((tail) > 0) < 2 ? 4 : (full) + ((tail) > 0) < 5 ? 2 : 1)
+#define DEFINE_FORM(full, tail)                                                                                        \
+    DEFINE_PRODUCTS(full, tail, full##_##tail, 0)                                                                      \
+    DEFINE_PRODUCTS(full, tail, strided_##full##_##tail, 1)
+#define DEFINE_PRODUCTS(full, tail, name, stride)                                                                      \
+    static void scores_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *W)                          \
     {                                                                                                                  \
-        (void)ldw;                                                                                                     \
-        scores_form(full, tail, WAYS(full), run, Wt, length, acc);                                                     \
+        scores_form(full, tail, stride, WAYS(full, tail), runs, n_runs, W);                                            \
     }                                                                                                                  \
-    static void gradient_##full##_##tail(sparse_run run, const real *slope, int64_t ldw, real *Gt)                     \
+    static void gradient_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *G)                        \
     {                                                                                                                  \
-        (void)ldw;                                                                                                     \
-        gradient_form(full, tail, run, slope, length, Gt);                                                             \
+        gradient_form(full, tail, stride, runs, n_runs, G);                                                            \
     }
-#define FORM(full, tail) {scores_##full##_##tail, gradient_##full##_##tail}
-#define DEFINE_FORMS(full)                                                                                             \
-    DEFINE_FORM(full, 0, ldw) DEFINE_FORM(full, 4, ldw) DEFINE_FORM(full, 8, ldw) DEFINE_FORM(full, 12, ldw)
-#define FORMS(full) {FORM(full, 0), FORM(full, 4), FORM(full, 8), FORM(full, 12)}
+#define FORM(full, tail)                                                                                               \
+    {                                                                                                                  \
+        {scores_##full##_##tail, gradient_##full##_##tail},                                                            \
+        {                                                                                                              \
+            scores_strided_##full##_##tail, gradient_strided_##full##_##tail                                           \
+        }                                                                                                              \
+    }
 
-DEFINE_FORM(0, 1, 1)
-DEFINE_FORM(0, 2, 2)
+/* by the logarithm of the tail, from 1 on; 0 stands last */
+#if LANES > 8
+#define DEFINE_FORMS(full)                                                                                             \
+    DEFINE_FORM(full, 1) DEFINE_FORM(full, 2) DEFINE_FORM(full, 4) DEFINE_FORM(full, 8) DEFINE_FORM(full, 0)
+#define FORMS(full) {FORM(full, 1), FORM(full, 2), FORM(full, 4), FORM(full, 8), FORM(full, 0)}
+#elif LANES > 4
+#define DEFINE_FORMS(full) DEFINE_FORM(full, 1) DEFINE_FORM(full, 2) DEFINE_FORM(full, 4) DEFINE_FORM(full, 0)
+#define FORMS(full) {FORM(full, 1), FORM(full, 2), FORM(full, 4), FORM(full, 0)}
+#elif LANES > 2
+#define DEFINE_FORMS(full) DEFINE_FORM(full, 1) DEFINE_FORM(full, 2) DEFINE_FORM(full, 0)
+#define FORMS(full) {FORM(full, 1), FORM(full, 2), FORM(full, 0)}
+#elif LANES > 1
+#define DEFINE_FORMS(full) DEFINE_FORM(full, 1) DEFINE_FORM(full, 0)
+#define FORMS(full) {FORM(full, 1), FORM(full, 0)}
+#else
+#define DEFINE_FORMS(full) DEFINE_FORM(full, 0)
+#define FORMS(full) {FORM(full, 0)}
+#endif
+
 DEFINE_FORMS(0)
 DEFINE_FORMS(1)
 DEFINE_FORMS(2)
 DEFINE_FORMS(3)
 DEFINE_FORMS(4)
+#if RC_VECTOR_BYTES == 64
+#define ALL_FORMS FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4)
+#else
 DEFINE_FORMS(5)
 DEFINE_FORMS(6)
 DEFINE_FORMS(7)
 DEFINE_FORMS(8)
+#define ALL_FORMS FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4), FORMS(5), FORMS(6), FORMS(7), FORMS(8)
+#endif
 
-/* The row length of Wt and Gt for C classes */
-static int64_t sparse_row_length(int64_t C)
+RC_INLINE sparse_form form_for(const sparse_strip *s, const sparse_panels *panels)
 {
-    const int64_t granule = LANES < 4 ? LANES : 4;
-    return C < granule && C <= 2 ? C : (C + granule - 1) / granule * granule;
+    static const sparse_form forms[SPARSE_VECTORS + 1][5][2] = {ALL_FORMS};
+    int kind = 0;
+    for (int64_t tail = 1; tail < LANES && tail != s->tail; tail *= 2) kind++;
+    return forms[s->full][kind][s->full > 0 && panels->stride > 0];
 }
 
-/* What `width` classes, at the end of a row of ldw or all of it, take up there */
-RC_INLINE int64_t padded_width(int64_t width, int64_t ldw)
-{
-    const int64_t granule = LANES < 4 ? LANES : 4;
-    return ldw < granule ? ldw : (width + granule - 1) / granule * granule;
-}
+/* ---------------------------------------------------------------- a group of LANES rows, transposed */
 
-/* The form for `width` of the classes of a row */
-RC_INLINE sparse_form form_for(int64_t width, int64_t ldw)
-{
-    static const sparse_form forms[SPARSE_VECTORS + 1][4] = {FORMS(0), FORMS(1), FORMS(2), FORMS(3), FORMS(4),
-                                                             FORMS(5), FORMS(6), FORMS(7), FORMS(8)};
-    static const sparse_form one = FORM(0, 1), two = FORM(0, 2);
-    const int64_t padded = padded_width(width, ldw);
-    if (ldw == 1) return one;
-    if (ldw == 2 && LANES > 2) return two;
-    return forms[padded / LANES][padded % LANES / 4];
-}
+#define SPARSE_ROW ((SPARSE_VECTORS + 1) * LANES)
 
 typedef struct {
-    real row[LANES][SPARSE_VECTORS * LANES];
+    real row[LANES][SPARSE_ROW];
 } sparse_rows;
 
-/* S[c0 + c][r + i] = rows.row[i][c] for c < width */
+/* S[c][r + i] = rows.row[i][c] for c < width */
 static void scatter_rows(const sparse_rows *rows, int64_t width, real *S, int64_t ld)
 {
-    if (width < LANES) {
+    if (width <= 2) {
         for (int64_t c = 0; c < width; c++)
             for (int i = 0; i < LANES; i++) S[c * ld + i] = rows->row[i][c];
         return;
     }
-    for (int64_t cc = 0; cc < width; cc += LANES) {
-        const int64_t c = cc + LANES <= width ? cc : width - LANES;
+    for (int64_t c = 0; c < width; c += LANES) {
         vreal tile[LANES];
         RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = v_load(rows->row[i] + c);
         v_transpose(tile);
-        RC_UNROLL for (int i = 0; i < LANES; i++) v_store(S + (c + i) * ld, tile[TRANSPOSED_AT(i)]);
+        RC_UNROLL for (int i = 0; i < LANES; i++) if (c + i < width) v_store(S + (c + i) * ld, tile[TRANSPOSED_AT(i)]);
     }
 }
 
-/* the way back */
-static void gather_rows(const real *S, int64_t ld, int64_t width, int64_t padded_width, sparse_rows *rows)
+/* the way back; the padding becomes 0 */
+static void gather_rows(const real *S, int64_t ld, int64_t width, int64_t padded, sparse_rows *rows)
 {
-    if (width < LANES) {
-        for (int i = 0; i < LANES; i++)
-            for (int64_t c = 0; c < padded_width; c++) rows->row[i][c] = c < width ? S[c * ld + i] : 0;
+    if (padded <= 2) {
+        for (int64_t c = 0; c < padded; c++)
+            for (int i = 0; i < LANES; i++) rows->row[i][c] = c < width ? S[c * ld + i] : 0;
         return;
     }
-    for (int i = 0; i < LANES; i++)
-        for (int64_t c = width; c < padded_width; c++) rows->row[i][c] = 0;
-    for (int64_t cc = 0; cc < width; cc += LANES) {
-        const int64_t c = cc + LANES <= width ? cc : width - LANES;
+    for (int64_t c = 0; c < padded; c += LANES) {
         vreal tile[LANES];
-        RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = v_load(S + (c + i) * ld);
+        RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = c + i < width ? v_load(S + (c + i) * ld) : v_set(0);
         v_transpose(tile);
         RC_UNROLL for (int i = 0; i < LANES; i++) v_store(rows->row[i] + c, tile[TRANSPOSED_AT(i)]);
     }
 }
 
-static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const void *Wt, int64_t ldw, const void *b,
-                       int64_t C, void *S, int64_t ld)
+/* The products of m <= LANES rows whose scores or slopes are in `row`, NULL: left out */
+RC_INLINE void for_runs(const rc_csr *x, const int64_t *rows, real *const *row, int64_t m, sparse_product *product,
+                        const sparse_panels *panels)
 {
-    for (int64_t c = 0, width; c < C; c += width) {
-        width = C - c < SPARSE_VECTORS * LANES ? C - c : SPARSE_VECTORS * LANES;
-        const sparse_form form = form_for(width, ldw);
+    const int direct = reads_directly(x);
+    sparse_run runs[LANES];
+    int64_t n_runs = 0;
+    for (int64_t i = 0; i < m; i++) {
+        if (!row[i]) continue;
+        int64_t k = index_at(x->indptr, x->index_dtype, rows[i]);
+        const int64_t end = index_at(x->indptr, x->index_dtype, rows[i] + 1);
+        if (direct) {
+            runs[n_runs] = load_run(x, k, end, NULL, row[i]);
+            if (end + SPARSE_AHEAD <= x->nnz) runs[n_runs].ahead = SPARSE_AHEAD;
+            n_runs++;
+            continue;
+        }
+        for (sparse_buffer buffer; k < end; k += runs->n) {
+            *runs = load_run(x, k, end, &buffer, row[i]);
+            product(runs, 1, panels);
+        }
+    }
+    if (direct) product(runs, n_runs, panels);
+}
+
+static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
+                       void *S, int64_t ld)
+{
+    for (int64_t c = 0; c < C;) {
+        const sparse_strip s = first_strip(C - c);
+        const sparse_panels panels = panels_at(Wt, c, &s);
+        sparse_product *const product = form_for(&s, &panels).scores;
+        const int64_t padded = s.full * LANES + s.tail;
         for (int64_t r = 0; r < n; r += LANES) {
             sparse_rows block;
+            real *row[LANES];
             for (int64_t i = 0; i < LANES; i++) {
-                real *acc = block.row[i];
-                for (int64_t k = 0; k < width; k++) acc[k] = ((const real *)b)[c + k];
-                for (int64_t k = width; k < padded_width(width, ldw); k++) acc[k] = 0;
-                if (r + i >= n) continue;
-                sparse_buffer buffer;
-                sparse_run run;
-                const int64_t end = index_at(x->indptr, x->index_dtype, rows[r + i] + 1);
-                for (int64_t k = index_at(x->indptr, x->index_dtype, rows[r + i]); k < end; k += run.n) {
-                    run = load_run(x, k, end, &buffer);
-                    form.scores(run, (const real *)Wt + c, ldw, acc);
-                }
+                row[i] = block.row[i];
+                for (int64_t k = 0; k < s.width; k++) row[i][k] = ((const real *)b)[c + k];
+                for (int64_t k = s.width; k < padded; k++) row[i][k] = 0;
             }
-            scatter_rows(&block, width, (real *)S + c * ld + r, ld);
+            for_runs(x, rows + r, row, n - r < LANES ? n - r : LANES, product, &panels);
+            scatter_rows(&block, s.width, (real *)S + c * ld + r, ld);
         }
+        c += s.width;
     }
 }
 
 static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const void *S, int64_t ld, int64_t C,
-                         void *Gt, int64_t ldw)
+                         const rc_table *Gt)
 {
-    for (int64_t c = 0, width; c < C; c += width) {
-        width = C - c < SPARSE_VECTORS * LANES ? C - c : SPARSE_VECTORS * LANES;
-        const sparse_form form = form_for(width, ldw);
+    for (int64_t c = 0; c < C;) {
+        const sparse_strip s = first_strip(C - c);
+        const sparse_panels panels = panels_at(Gt, c, &s);
+        sparse_product *const product = form_for(&s, &panels).gradient;
         for (int64_t r = 0; r < n; r += LANES) {
             sparse_rows block;
-            gather_rows((const real *)S + c * ld + r, ld, width, padded_width(width, ldw), &block);
-            for (int64_t i = 0; i < LANES && r + i < n; i++) {
-                const real *slope = block.row[i];
+            real *row[LANES];
+            const int64_t m = n - r < LANES ? n - r : LANES;
+            gather_rows((const real *)S + c * ld + r, ld, s.width, s.full * LANES + s.tail, &block);
+            for (int64_t i = 0; i < m; i++) {
                 int64_t k = 0;
-                while (k < width && slope[k] == 0) k++;
-                if (k == width) continue; /* a hinge that holds */
-                sparse_buffer buffer;
-                sparse_run run;
-                const int64_t end = index_at(x->indptr, x->index_dtype, rows[r + i] + 1);
-                for (k = index_at(x->indptr, x->index_dtype, rows[r + i]); k < end; k += run.n) {
-                    run = load_run(x, k, end, &buffer);
-                    form.gradient(run, slope, ldw, (real *)Gt + c);
-                }
+                while (k < s.width && block.row[i][k] == 0) k++;
+                row[i] = k < s.width ? block.row[i] : NULL; /* a hinge that holds */
+            }
+            for_runs(x, rows + r, row, m, product, &panels);
+        }
+        c += s.width;
+    }
+}
+
+/* ---------------------------------------------------------------- tables */
+
+/* Wt[d][c] = W[c][d], or W[c][columns[d]], the padding 0 */
+static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t *columns, int64_t first, int64_t end,
+                              const rc_table *Wt)
+{
+    for (int64_t c = 0, width; c < C; c += width) {
+        width = sparse_panel(C - c);
+        const int64_t n = C - c < width ? C - c : width;
+        const real *w = (const real *)W + c * D;
+        real *t = (real *)Wt->data + c * Wt->panel_step;
+        if (columns || width % LANES || end - first < LANES) {
+            for (int64_t k = 0; k < width; k++)
+                for (int64_t d = first; d < end; d++)
+                    t[d * width + k] = k < n ? w[k * D + (columns ? columns[d] : d)] : 0;
+            continue;
+        }
+        for (int64_t dd = first; dd < end; dd += LANES) {
+            const int64_t d = dd + LANES <= end ? dd : end - LANES;
+            for (int64_t k = 0; k < width; k += LANES) {
+                vreal tile[LANES];
+                RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = k + i < n ? v_load(w + (k + i) * D + d) : v_set(0);
+                v_transpose(tile);
+                RC_UNROLL for (int i = 0; i < LANES; i++) v_store(t + (d + i) * width + k, tile[TRANSPOSED_AT(i)]);
             }
         }
     }
 }
 
-/* Wt[d][c] = W[c][d] for d in [first, end), the padding 0 */
-static void transpose_weights(const void *W, int64_t C, int64_t D, int64_t first, int64_t end, void *Wt, int64_t ldw)
+/* added in double, rounded to the compute type once */
+static void sum_panels(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
+                       int64_t ld)
 {
-    enum { TILE = 16 };
-    for (int64_t dd = first; dd < end; dd += TILE)
-        for (int64_t c = 0; c < ldw; c++)
-            for (int64_t d = dd; d < end && d < dd + TILE; d++)
-                ((real *)Wt)[d * ldw + c] = c < C ? ((const real *)W)[c * D + d] : 0;
+    const real *G = panel;
+    if (width % LANES || n < LANES) {
+        for (int64_t k = 0; k < width; k++)
+            for (int64_t d = 0; d < n; d++) {
+                double sum = 0;
+                for (int64_t t = 0; t < n_tables; t++) sum += G[t * step + d * width + k];
+                sums[k * ld + d] = sum;
+            }
+        return;
+    }
+    for (int64_t dd = 0; dd < n; dd += LANES) {
+        const int64_t d = dd + LANES <= n ? dd : n - LANES;
+        for (int64_t k = 0; k < width; k += LANES) {
+            vreal tile[LANES];
+            for (int i = 0; i < LANES; i++) {
+                const real *g = G + (d + i) * width + k;
+                vwide sum = v_widen(v_load(g));
+                for (int64_t t = 1; t < n_tables; t++) sum += v_widen(v_load(g + t * step));
+                tile[i] = v_narrow(sum);
+            }
+            v_transpose(tile);
+            RC_UNROLL for (int i = 0; i < LANES; i++)
+            {
+                const vwide wide = v_widen(tile[TRANSPOSED_AT(i)]);
+                memcpy(sums + (k + i) * ld + d, &wide, sizeof wide);
+            }
+        }
+    }
+}
+
+static void flush_columns(const rc_table *Gt, int64_t C, const int32_t *columns, int64_t n, int64_t n_all, double *sums)
+{
+    for (int64_t c = 0, width; c < C; c += width) {
+        width = sparse_panel(C - c);
+        real *panel = (real *)Gt->data + c * Gt->panel_step;
+        for (int64_t i = 0; i < n; i++) {
+            real *g = panel + columns[i] * width;
+            for (int64_t k = 0; k < width; k++) sums[c * n_all + i * width + k] += g[k];
+            memset(g, 0, (size_t)width * sizeof(real));
+        }
+    }
 }
 
 #endif

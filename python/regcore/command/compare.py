@@ -22,7 +22,7 @@ from .errors import CommandError, DataError, UsageError
 from .scaling import Scaling, apply_constant, apply_fitted, choose_scaling, largest_deviation
 
 if TYPE_CHECKING:
-    from .data import Matrix
+    from .recipe import Matrix
 
 PENALTIES = ("none", "l1", "l2", "elasticnet")
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
@@ -57,8 +57,8 @@ class Settings:
     loss, solver : str
     max_iter : int or None
         Epochs of "sgd" (default 20), the most iterations of other solvers (default 1000).
-    n_seeds : int
-        Seeds 0 .. n_seeds - 1; each gives one split and one order of the samples.
+    n_seeds, first_seed : int
+        Seeds first_seed .. first_seed + n_seeds - 1; each gives one split and one order of the samples.
     test_size : float
         Share of the samples that is scored on.
     n_threads : int or None
@@ -71,6 +71,7 @@ class Settings:
     solver: str = "sgd"
     max_iter: int | None = None
     n_seeds: int = 5
+    first_seed: int = 0
     test_size: float = 0.25
     n_threads: int | None = None
 
@@ -260,7 +261,7 @@ def compare_penalties(
     n_total = settings.n_seeds * len(runs)
     n_done = 0
 
-    for seed in range(settings.n_seeds):
+    for seed in range(settings.first_seed, settings.first_seed + settings.n_seeds):
         train, test = split(y, settings.test_size, seed)
         X_train, X_test = apply_fitted(X[train], X[test], scaling)
         y_train, y_test = y[train], y[test]
@@ -399,10 +400,10 @@ def verdict(comparison: Comparison) -> str:
             return f"All penalties score the same over these {n_seeds} seeds."
         return (
             f"No gap in test accuracy exceeds the spread between seeds: the widest, {widest.better} over"
-            f" {widest.worse}, is {figures(widest)} over {n_seeds} paired seeds ({_p(widest.p_value)})."
+            f" {widest.worse}, is {figures(widest)} over {n_seeds} paired seeds ({p_value(widest.p_value)})."
         )
     named = "; ".join(
-        f"{gap.better} over {gap.worse} by {figures(gap)} ({_p(gap.p_value)})" for gap in clear[:3]
+        f"{gap.better} over {gap.worse} by {figures(gap)} ({p_value(gap.p_value)})" for gap in clear[:3]
     )
     if len(clear) > 3:
         named += f"; and {len(clear) - 3} more"
@@ -415,5 +416,6 @@ def verdict(comparison: Comparison) -> str:
     return f"{subject} the spread between the {n_seeds} paired seeds: {named}."
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p-value in words."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

@@ -56,12 +56,12 @@ class MissingExtraError(CommandError, ImportError):
 _DISTRIBUTIONS = {"PIL": "Pillow", "sklearn": "scikit-learn"}
 
 
-def require(*modules: str, purpose: str) -> None:
+def require(*modules: str, purpose: str, extra: str = "command") -> None:
     """Raise `MissingExtraError` naming the extra unless all of `modules` can be imported."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         names = " and ".join(_DISTRIBUTIONS.get(module, module) for module in missing)
-        raise MissingExtraError(f'{purpose} needs {names}: pip install "regcore[command]"')
+        raise MissingExtraError(f'{purpose} needs {names}: pip install "regcore[{extra}]"')
 
 
 def printable(text: str, encoding: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and small questions about files and the machine."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def visible(name: str) -> bool:
+    """Whether a file or folder is one that the user put there."""
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def usable_cpus() -> int:
+    """Number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

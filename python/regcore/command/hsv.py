@@ -4,9 +4,9 @@ Hue, saturation and value follow OpenCV's 8-bit convention (``COLOR_RGB2HSV``): 
 S = 255 (V - min) / V, and H in steps of two degrees, 0..179. Pillow's own HSV mode has 256 steps of hue and
 other roundings, so a histogram made from it does not compare with the ones found in tutorials and papers.
 
-A histogram never forms the HSV image. Both H and S depend on few small integers (the chroma V - min, V, and
-the hue's numerator), so the bin of every possible value stands in two small tables, and a pixel costs a few
-8- and 16-bit operations and two look-ups.
+A histogram never forms the HSV image: the core counts the pixels of each bin as it computes them.
+`rgb_to_hsv` is the same in NumPy, by tables: both H and S depend on few small integers (the chroma V - min,
+V, and the hue's numerator).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from regcore._core import colour_counts
+
 HUE_STEPS = 180
 """Number of hue values: one per two degrees."""
 
 _SHIFT = 12
 _HUE_WIDTH = 6 * 255 + 1  # numerators run from -chroma to 5 * chroma
-_BLOCK = 1 << 16  # pixels at a time: the temporaries stay in the core's own cache
 
 
 @lru_cache(maxsize=1)
@@ -48,19 +49,6 @@ def _saturation_table() -> npt.NDArray[np.uint8]:
     reciprocal = np.rint((255 << _SHIFT) / np.maximum(value, 1).astype(np.float64)).astype(np.int64)
     saturation = (chroma * reciprocal + (1 << (_SHIFT - 1))) >> _SHIFT
     return np.where(value > 0, np.minimum(saturation, 255), 0).astype(np.uint8)
-
-
-@lru_cache(maxsize=4)
-def _bin_tables(bins: tuple[int, int, int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The two addends of a pixel's flat bin index: one by (chroma, numerator), one by (value, chroma)."""
-    n_hue, n_saturation, n_value = bins
-    hue_bin = _hue_table().astype(np.int32) * n_hue // HUE_STEPS
-    saturation_bin = _saturation_table().astype(np.int32) * n_saturation // 256
-    value_bin = np.arange(256, dtype=np.int32)[:, np.newaxis] * n_value // 256
-    return (
-        (hue_bin * (n_saturation * n_value)).ravel(),
-        (saturation_bin * n_value + value_bin).ravel(),
-    )
 
 
 def _indices(
@@ -105,7 +93,8 @@ def hsv_counts(rgb: npt.NDArray[np.uint8], bins: tuple[int, int, int] = (8, 8, 8
 
     Parameters
     ----------
-    rgb : ndarray of uint8, shape (..., 3)
+    rgb : ndarray of uint8, shape (..., 3) or (..., 4)
+        A fourth channel is not read; with it nothing is copied.
     bins : tuple of int
         Number of equal bins over hue [0, 180), saturation [0, 256) and value [0, 256).
 
@@ -114,14 +103,12 @@ def hsv_counts(rgb: npt.NDArray[np.uint8], bins: tuple[int, int, int] = (8, 8, 8
     ndarray of int64, shape (bins[0] * bins[1] * bins[2],)
         Hue-major: the value's bin varies fastest.
     """
-    n_bins = bins[0] * bins[1] * bins[2]
-    hue_addend, value_addend = _bin_tables(bins)
-    pixels = rgb.reshape(-1, 3)
-    counts = np.zeros(n_bins, dtype=np.int64)
-    for start in range(0, len(pixels), _BLOCK):
-        by_hue, by_value = _indices(pixels[start : start + _BLOCK])
-        counts += np.bincount(hue_addend.take(by_hue) + value_addend.take(by_value), minlength=n_bins)
-    return counts
+    n_channels = rgb.shape[-1]
+    if n_channels == 3:
+        padded = np.zeros((rgb.size // 3, 4), dtype=np.uint8)
+        padded[:, :3] = rgb.reshape(-1, 3)
+        rgb = padded
+    return colour_counts(np.ascontiguousarray(rgb).reshape(-1), bins)
 
 
 def hsv_histogram(

@@ -6,8 +6,8 @@ import os
 import struct
 import warnings
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
+from .files import usable_cpus, visible
 from .hsv import hsv_histogram
-
-# fmt: off
-SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-"""File names taken for images; other files in a class folder are left alone."""
+from .recipe import Recipe, Rows, Samples
+from .suffixes import IMAGES
 
 # What Pillow's format plugins raise on bytes that are not what their header promises.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     ValueError,
     SyntaxError,
@@ -42,6 +37,9 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+_AT_A_TIME = 8  # images of one task: threads that hand over less often wait less for each other
 
 
 class DamagedImageError(Exception):
@@ -99,6 +97,8 @@ class ImageFolder:
         Damaged images that were left out (only with ``skip_damaged=True``).
     n_other_files : int
         Files without the name of an image.
+    paths : tuple of str
+        The image of each row.
     """
 
     X: npt.NDArray[Any]
@@ -106,10 +106,7 @@ class ImageFolder:
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     n_other_files: int
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    paths: tuple[str, ...]
 
 
 def _raise(error: OSError) -> None:
@@ -121,10 +118,10 @@ def _class_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     images: list[Path] = []
     others: Counter[str] = Counter()
     for root, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if _visible(name))
-        for name in sorted(filter(_visible, files)):
+        folders[:] = sorted(name for name in folders if visible(name))
+        for name in sorted(filter(visible, files)):
             path = Path(root, name)
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in IMAGES:
                 others[path.suffix.lower() or "(no suffix)"] += 1
             elif path.is_file() or not path.exists():  # a dangling link is to be reported, a pipe is not
                 images.append(path)
@@ -153,7 +150,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[tuple[str, list[Pa
     """
     top = Path(folder)
     try:
-        names = sorted(entry.name for entry in os.scandir(top) if _visible(entry.name) and entry.is_dir())
+        names = sorted(entry.name for entry in os.scandir(top) if visible(entry.name) and entry.is_dir())
         found = [(name, *_class_files(top / name)) for name in names]
     except OSError as error:
         raise DataError(error.filename or top, f"cannot be read ({error.strerror})") from error
@@ -171,7 +168,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[tuple[str, list[Pa
     return [(name, files) for name, files, _ in found], sum(others.total() for _, _, others in found)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of an image in any of Pillow's modes; what is transparent turns white."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 instead of scaling.
@@ -184,24 +181,27 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turn the image as its EXIF orientation says; EXIF that cannot be read says nothing."""
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGE:
+    except DAMAGE:
         return image
 
 
 def _features(image: Image.Image, features: ImageFeatures) -> npt.NDArray[Any]:
     if features.kind == "hsv-histogram":
-        return hsv_histogram(np.asarray(_to_rgb(image)), features.bins)
+        rgb = to_rgb(image)
+        # Pillow keeps four bytes a pixel; handing out three of them would take longer than counting.
+        pixels = np.frombuffer(rgb.tobytes("raw", "RGBX"), dtype=np.uint8).reshape(-1, 4)
+        return hsv_histogram(pixels, features.bins)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: not below twice the size wanted, whichever way it is turned.
     image.draft(None, (2 * max(features.size), 2 * max(features.size)))
     image.load()
-    small = _to_rgb(_upright(image)).resize(features.size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    small = to_rgb(upright(image)).resize(features.size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(small).reshape(-1)
 
 
@@ -228,16 +228,49 @@ def read_image(path: str | os.PathLike[str], features: ImageFeatures) -> npt.NDA
     except UnidentifiedImageError as error:
         empty = os.path.getsize(path) == 0
         raise DamagedImageError("the file is empty" if empty else "unknown image format") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(path, f"cannot be read ({error.strerror})") from error
         raise DamagedImageError(str(error) or type(error).__name__) from error
 
 
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _read_all(
+    files: Sequence[Path],
+    features: ImageFeatures,
+    *,
+    skip_damaged: bool,
+    n_threads: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """A row for each file, and which of them were read."""
+    X = np.empty((len(files), features.n_features), dtype=features.dtype)
+    kept = np.ones(len(files), dtype=bool)
+
+    def read(first: int) -> None:
+        for i in range(first, min(first + _AT_A_TIME, len(files))):
+            try:
+                X[i] = read_image(files[i], features)
+            except DamagedImageError as error:
+                if not skip_damaged:
+                    raise DataError(
+                        files[i], f"damaged or not an image ({error}); --skip-damaged leaves such files out"
+                    ) from error
+                kept[i] = False
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(n_threads or usable_cpus()) as pool:
+        # Remarks on odd metadata or large images, about pictures that are read all the same.
+        warnings.simplefilter("ignore")
+        Image.init()
+        # Threads serve well here: Pillow and the core release the GIL in the parts that take the time.
+        parts = [pool.submit(read, first) for first in range(0, len(files), _AT_A_TIME)]
+        try:
+            for k, part in enumerate(parts):
+                part.result()  # in order: the first damaged image is the one that is named
+                if progress is not None:
+                    progress(min((k + 1) * _AT_A_TIME, len(files)), len(files))
+        finally:  # after an error or Ctrl-C, what has not begun does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+    return X, kept
 
 
 def read_image_folder(
@@ -259,7 +292,7 @@ def read_image_folder(
     n_threads : int, optional
         Images decoded at a time; by default one per CPU of this process.
     progress : callable, optional
-        Called as ``progress(n_done, n_files)`` after each image.
+        Called as ``progress(n_done, n_files)`` after every few images.
 
     Raises
     ------
@@ -270,31 +303,7 @@ def read_image_folder(
     by_class, n_other_files = find_images(folder)
     files = [path for _, paths in by_class for path in paths]
     y = np.repeat(np.arange(len(by_class), dtype=np.int32), [len(paths) for _, paths in by_class])
-    X = np.empty((len(files), features.n_features), dtype=features.dtype)
-    kept = np.ones(len(files), dtype=bool)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(n_threads or _usable_cpus()) as pool:
-        # Remarks on odd metadata or large images, about pictures that are read all the same.
-        warnings.simplefilter("ignore")
-        Image.init()
-        # Threads serve well here: Pillow and NumPy release the GIL in the parts that take the time.
-        rows = deque(pool.submit(read_image, path, features) for path in files)
-        try:
-            for i in range(len(files)):
-                try:
-                    X[i] = rows.popleft().result()  # popped: a row is not kept twice
-                except DamagedImageError as error:
-                    if not skip_damaged:
-                        raise DataError(
-                            files[i],
-                            f"damaged or not an image ({error}); --skip-damaged leaves such files out",
-                        ) from error
-                    kept[i] = False
-                if progress is not None:
-                    progress(i + 1, len(files))
-        finally:  # after an error or Ctrl-C, what has not begun does not begin
-            pool.shutdown(wait=False, cancel_futures=True)
-
+    X, kept = _read_all(files, features, skip_damaged=skip_damaged, n_threads=n_threads, progress=progress)
     if not kept.all():
         counts = np.bincount(y[kept], minlength=len(by_class))
         for (name, _), count in zip(by_class, counts, strict=True):
@@ -307,4 +316,54 @@ def read_image_folder(
         classes=tuple(name for name, _ in by_class),
         skipped=tuple(str(path) for path, good in zip(files, kept, strict=True) if not good),
         n_other_files=n_other_files,
+        paths=tuple(str(path) for path, good in zip(files, kept, strict=True) if good),
     )
+
+
+def recipe_of(features: ImageFeatures) -> Recipe:
+    """What a model has to remember of how images became rows."""
+    return Recipe("images", {"kind": features.kind, "bins": list(features.bins), "size": list(features.size)})
+
+
+def features_of(recipe: Recipe) -> ImageFeatures:
+    """The way back from `recipe_of`."""
+    values = recipe.values
+    return ImageFeatures(values["kind"], tuple(values["bins"]), tuple(values["size"]))
+
+
+def read_rows(
+    source: str,
+    recipe: Recipe,
+    *,
+    skip_damaged: bool = False,
+    n_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rows:
+    """Read images to predict: one file, a folder of images, or one with a sub-folder per class.
+
+    Raises
+    ------
+    DataError
+        There is no image, or one is damaged.
+    """
+    top = Path(source)
+    if top.is_file():
+        files = [top]
+    else:
+        try:
+            files, _ = _class_files(top)
+        except OSError as error:
+            raise DataError(error.filename or top, f"cannot be read ({error.strerror})") from error
+    if not files:
+        raise DataError(top, "holds no images (JPEG, PNG, WebP, ...)")
+    X, kept = _read_all(
+        files, features_of(recipe), skip_damaged=skip_damaged, n_threads=n_threads, progress=progress
+    )
+    paths = [path for path, good in zip(files, kept, strict=True) if good]
+    notes = []
+    if not kept.all():
+        notes.append(f"{len(kept) - len(paths)} damaged images left out")
+    # A sub-folder is a class by its name; images that lie in the folder itself have none.
+    parts = [path.relative_to(top).parts if top.is_dir() else () for path in paths]
+    labels = tuple(part[0] for part in parts) if all(len(part) > 1 for part in parts) else None
+    return Rows(X[kept], Samples("image", tuple(map(str, paths))), labels, tuple(notes))

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-OPTIONAL = ("scipy", "scikit-learn", "rich", "pillow", "matplotlib")
+OPTIONAL = (
+    *("scipy", "scikit-learn", "rich", "pillow", "matplotlib", "jinja2", "safetensors", "shtab", "pyarrow"),
+    *("torch", "jax"),
+)
 
 
 def collect() -> dict[str, Any]:

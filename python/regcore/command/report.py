@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .compare import Comparison, PenaltyResult, Spread, verdict
+from .compare import Comparison, PenaltyResult, Spread, p_value, verdict
 from .data import Dataset
 from .errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 SCHEMA = 1
 """Number of the JSON layout; it changes when a key is renamed or removed."""
 
-_LOSS_NAMES = {
+LOSS_NAMES = {
     "cross_entropy": "cross-entropy (softmax) loss",
     "hinge": "hinge loss",
     "squared_hinge": "squared hinge loss",
@@ -59,13 +61,56 @@ def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
     ratio = f"; elasticnet has l1_ratio {elastic[0]:g}" if elastic else ""
     return [
         ("accuracy", spread),
+        *(
+            [
+                (
+                    "p",
+                    "chance of such a difference between equal penalties: corrected resampled t-test (Nadeau"
+                    " and Bengio, 2003), adjusted for the number of pairs (Holm, 1979)",
+                )
+            ]
+            if len(comparison.gaps) > 1
+            else []
+        ),
         ("features", f"{dataset.features}; {comparison.scaling.describe()}"),
         (
             "training",
-            f"{_LOSS_NAMES[settings.loss]}, solver {settings.solver},"
-            f" {settings.iterations:,} {passes}{ratio}",
+            f"{LOSS_NAMES[settings.loss]}, solver {settings.solver}, {settings.iterations:,} {passes}{ratio}",
         ),
     ]
+
+
+def plain_text(console: Console, content: str, style: str = "") -> Text:
+    """A text for a console of any encoding."""
+    from rich.text import Text
+
+    try:
+        content.encode(console.encoding)
+    except UnicodeEncodeError:
+        content = printable(content.replace("±", "+-"), console.encoding)
+    return Text(content, style=style)
+
+
+def _gap_table(console: Console, comparison: Comparison) -> Table:
+    """The differences between the penalties, pair by pair."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("difference", no_wrap=True)
+    for heading in ("points", "ahead on", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    n_seeds = comparison.settings.n_seeds
+    for gap in comparison.gaps:
+        table.add_row(
+            f"{gap.better} over {gap.worse}",
+            plain_text(console, f"{100 * gap.mean:.2f} ± {100 * gap.sd:.2f}"),
+            f"{gap.n_wins} of {n_seeds}",
+            p_value(gap.p_value).removeprefix("p = ").removeprefix("p "),
+            "more than chance" if gap.exceeds_spread else "not told from chance",
+        )
+    return table
 
 
 def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> None:
@@ -75,11 +120,7 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> N
     from rich.text import Text
 
     def text(content: str, style: str = "") -> Text:
-        try:
-            content.encode(console.encoding)
-        except UnicodeEncodeError:
-            content = printable(content.replace("±", "+-"), console.encoding)
-        return Text(content, style=style)
+        return plain_text(console, content, style)
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("penalty", no_wrap=True)
@@ -102,6 +143,9 @@ def print_table(console: Console, dataset: Dataset, comparison: Comparison) -> N
     console.print(table)
     console.print()
     console.print(text(verdict(comparison)))
+    if len(comparison.gaps) > 1:
+        console.print()
+        console.print(_gap_table(console, comparison))
     console.print()
     grid = Table.grid(padding=(0, 2, 0, 0))
     for key, fact in [*facts(dataset, comparison), ("seconds", "of one training, on average")]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from .data import Matrix
+    from .recipe import Matrix
 
 _ROWS = 4096
 
@@ -76,22 +76,55 @@ def apply_constant(X: Matrix, scaling: Scaling) -> Matrix:
     return X.astype(np.float32, order="C", copy=False)
 
 
+@dataclass(frozen=True)
+class FittedScaling:
+    """A scaling with the figures of the rows that it was fitted on.
+
+    Attributes
+    ----------
+    scaling : Scaling
+    mean, scale : ndarray of float64, shape (n_features,), or None
+        A column becomes (column - mean) / scale; None stands for zeros and ones.
+    """
+
+    scaling: Scaling
+    mean: npt.NDArray[np.float64] | None = None
+    scale: npt.NDArray[np.float64] | None = None
+
+    def apply(self, X: Matrix) -> Matrix:
+        """Scale rows for which `apply_constant` is done; float32."""
+        if self.scale is None:
+            return X
+        if isinstance(X, np.ndarray):
+            mean = self.mean if self.mean is not None else np.zeros(X.shape[1])
+            return _standardise(X, mean, self.scale)
+        scaled = X.astype(np.float32)
+        scaled.data /= self.scale.astype(np.float32)[scaled.indices]
+        return scaled
+
+
+def fit_scaling(X: Matrix, scaling: Scaling) -> FittedScaling:
+    """Take the figures of `scaling` from training rows, for which `apply_constant` is done."""
+    if scaling.kind == "standardise":
+        assert isinstance(X, np.ndarray)
+        mean, sd = _moments(X)
+        # A column that is constant but for rounding carries nothing: do not blow its noise up.
+        scale = np.where(sd > 1e-10 * np.abs(mean), sd, 1.0)
+        scale[scale == 0] = 1.0
+        return FittedScaling(scaling, mean, scale)
+    if scaling.kind == "max_abs":
+        assert not isinstance(X, np.ndarray)
+        largest = np.zeros(X.shape[1])
+        np.maximum.at(largest, X.indices, np.abs(X.data))
+        largest[largest == 0] = 1
+        return FittedScaling(scaling, None, largest)
+    return FittedScaling(scaling)
+
+
 def apply_fitted(X_train: Matrix, X_test: Matrix, scaling: Scaling) -> tuple[Matrix, Matrix]:
     """Do what depends on the training rows, to both parts of a split."""
-    if scaling.kind == "standardise":
-        assert isinstance(X_train, np.ndarray)
-        assert isinstance(X_test, np.ndarray)
-        mean, sd = _moments(X_train)
-        return _standardise(X_train, mean, sd), _standardise(X_test, mean, sd)
-    if scaling.kind == "max_abs":
-        assert not isinstance(X_train, np.ndarray)
-        assert not isinstance(X_test, np.ndarray)
-        largest = np.zeros(X_train.shape[1], dtype=np.float32)
-        np.maximum.at(largest, X_train.indices, np.abs(X_train.data))
-        largest[largest == 0] = 1
-        for part in (X_train, X_test):
-            part.data /= largest[part.indices]
-    return X_train, X_test
+    fitted = fit_scaling(X_train, scaling)
+    return fitted.apply(X_train), fitted.apply(X_test)
 
 
 def largest_deviation(X: Matrix, scaling: Scaling) -> float:
@@ -122,11 +155,8 @@ def _moments(X: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 def _standardise(
-    X: npt.NDArray[Any], mean: npt.NDArray[np.float64], sd: npt.NDArray[np.float64]
+    X: npt.NDArray[Any], mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    # A column that is constant but for rounding carries nothing: do not blow its noise up.
-    scale = np.where(sd > 1e-10 * np.abs(mean), sd, 1.0)
-    scale[scale == 0] = 1.0
     out = np.empty(X.shape, dtype=np.float32)
     for start in range(0, len(X), _ROWS):
         out[start : start + _ROWS] = (X[start : start + _ROWS] - mean) / scale

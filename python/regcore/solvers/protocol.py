@@ -97,6 +97,29 @@ class ObjectiveLike(Protocol):
     def smooth_value_and_grad(self, W: Any, b: Any = None, *, out: Any = None) -> Any:
         """Return data term + L2 part of R and its gradient."""
 
+    def mean_squares(self) -> Array:
+        """Return the weighted means of the squared features. One pass."""
+
+    def dense_rows(self, rows: Array, dtype: Any) -> Array:
+        """Return some rows of the data as a new dense array."""
+
+    def loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
+        """Return the second derivatives of the losses of some rows in their scores, and the rows' weight."""
+
+    def separates(self, W: Any, b: Any) -> bool:
+        """Return whether no loss bounds W because it separates all classes. One pass."""
+
+    def _centred(self, W: Any, b: Any, grad_b: Any) -> Any:
+        """Return the intercepts after a Newton step in them alone. One pass."""
+
+    def _certificate(
+        self, W: Any, b: Any = None, value: Any = None, grad: Any = None, dual: Any = None
+    ) -> Any:
+        """Return the duality gap. One pass, given value and gradient."""
+
+    def _stationarity(self, W: Any, b: Any = None, grad: Any = None) -> Any:
+        """Return the relative norm of the least subgradient."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemToSolve:

@@ -6,7 +6,10 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regcore.losses import Loss
+from regcore.solvers.dual import dual
 from regcore.solvers.fista import fista
+from regcore.solvers.quasi_newton import quasi_newton
 from regcore.solvers.sgd import sgd
 
 if TYPE_CHECKING:
@@ -60,6 +63,22 @@ SOLVERS: dict[str, Solver] = {
             remedy="raise max_iter or tol, or bring the features to a common scale",
         ),
         Solver(
+            name="lbfgs",
+            function=quasi_newton,
+            max_iter=1000,
+            handles=lambda objective: objective.loss.is_smooth,
+            requirement="a smooth loss (cross_entropy or squared_hinge)",
+            remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
+            name="dual",
+            function=dual,
+            max_iter=1000,
+            handles=lambda objective: objective.loss in (Loss.HINGE, Loss.CRAMMER_SINGER),
+            requirement="a hinge loss (hinge or crammer_singer)",
+            remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
             name="sgd",
             function=sgd,
             max_iter=100,
@@ -72,8 +91,8 @@ SOLVERS: dict[str, Solver] = {
 
 
 def choose(objective: ObjectiveLike) -> str:
-    """Return the solver that ``solver="auto"`` means: "fista" for smooth losses, otherwise "sgd"."""
-    return "fista" if objective.loss.is_smooth else "sgd"
+    """Return the solver that ``solver="auto"`` means: "lbfgs" for smooth losses, "dual" for the hinges."""
+    return "lbfgs" if objective.loss.is_smooth else "dual"
 
 
 def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:

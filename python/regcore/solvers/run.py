@@ -54,14 +54,15 @@ def fit(
     Parameters
     ----------
     objective : Objective
-    solver : {"auto", "fista", "sgd"}, default="auto"
-        "fista": accelerated proximal gradient, for smooth losses. "sgd": mini-batch proximal stochastic
-        gradient, for every loss. "auto": "fista" for smooth losses, otherwise "sgd"; the result says which.
+    solver : {"auto", "fista", "lbfgs", "dual", "sgd"}, default="auto"
+        "fista": accelerated proximal gradient, "lbfgs": quasi-Newton, both for smooth losses. "dual": dual
+        coordinate ascent to a duality gap, for the hinges. "sgd": mini-batch proximal stochastic gradient,
+        for every loss. "auto": "lbfgs" for smooth losses, "dual" for the hinges; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
     max_iter : int, default=None
-        Most iterations ("sgd": epochs). None: 1000 for "fista", 100 for "sgd".
+        Most iterations ("sgd": epochs). None: 100 for "sgd", 1000 for the others.
     init : (W, b), ndarray W, or FitResult, default=None
         Where to start; copied. None: zeros.
     fit_intercept : bool, default=True
@@ -75,7 +76,7 @@ def fit(
     early_stopping : EarlyStopping, default=None
         Watches a validation value, stops the fit when it no longer falls, and gives it its best weights.
     random_state : int, Generator, RandomState or None, default=None
-        Seed of what is random ("sgd": the order of the samples). None: a different one each time.
+        Seed of what is random ("dual", "sgd": the order of the samples). None: a different one each time.
     checkpoint : path, default=None
         File to which the state of the fit is written now and then, and at its end: see Notes.
     checkpoint_every : float, default=60.0
@@ -84,7 +85,8 @@ def fit(
         Checkpoint to go on from. True: `checkpoint` itself if that file is there, otherwise the fit starts
         anew, so that the same call serves for the first run and for all that follow.
     **solver_options
-        Options of the solver, by name: see `regcore.solvers.fista.fista` and `regcore.solvers.sgd.sgd`.
+        Options of the solver, by name: see `regcore.solvers.fista.fista`, `regcore.solvers.dual.dual` and
+        `regcore.solvers.sgd.sgd`.
 
     Returns
     -------

@@ -67,6 +67,7 @@ def sgd(
     average: bool | int = False,
     dropout: float = 0.0,
     n_iter_no_change: int = 5,
+    n_steps_before: int = 0,
 ) -> Generator[Step, None, Outcome]:
     """Minimise by mini-batch proximal stochastic gradient descent; an iteration is an epoch.
 
@@ -96,6 +97,8 @@ def sgd(
         In [0, 1): the probability that a feature of a sample is left out of a step; the others are divided
         by 1 - dropout, so that nothing changes at prediction.
     n_iter_no_change : int, default=5
+    n_steps_before : int, default=0
+        Steps of earlier fits that this one goes on from: the schedule starts at t = n_steps_before.
 
     Yields
     ------
@@ -113,6 +116,7 @@ def sgd(
     """
     integer("batch_size", batch_size)
     integer("n_iter_no_change", n_iter_no_change)
+    integer("n_steps_before", n_steps_before, least=0)
     if learning_rate not in SCHEDULES:
         raise ValueError(
             f"learning_rate must be one of {', '.join(map(repr, SCHEDULES))}; got {learning_rate!r}"
@@ -137,6 +141,9 @@ def sgd(
         steps_to_half = max(_STEPS_TO_HALF, _EPOCHS_TO_HALF * steps_per_epoch)
         decay = max(_strength(objective), 1 / (steps_to_half * first))
     rate, power = _schedule(learning_rate, first, float(decay), power_t)
+    # eta0 (1 + rate (n + t))**-power is a schedule of the same kind in t
+    shrunk = 1 + rate * n_steps_before
+    first, rate = first * shrunk**-power, rate / shrunk
     loop = objective._stochastic_gradient(
         problem.W,
         problem.b,

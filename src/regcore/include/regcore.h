@@ -274,6 +274,65 @@ void rc_sgd_set_state(rc_sgd *sgd, const rc_sgd_state *state);
 rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, const double *scale, uint64_t seed,
                            int64_t n_rows, double curvature[3], rc_error *error);
 
+/*
+ * Dual coordinate ascent for the hinges, an epoch a call: the dual of the objective around a centre,
+ *
+ *     sum_i w_i loss_i / sum w + R(W) + ||W - W_c||^2 / (2 step) + ||b - b_c||^2 / (2 intercept_step),
+ *
+ * in the slopes g_i of the samples' losses in their scores.  One thread; the bits depend on the seed alone.
+ */
+typedef struct rc_dual rc_dual;
+
+typedef struct {
+    rc_dtype real;
+    rc_penalty penalty;           /* l1 or group, not both */
+    const double *center, *scale; /* as in rc_parameters; borrowed. CSR: scale only */
+    int proximal;                 /* whether W has a centre; without one the penalty must have an L2 part */
+    const double *metric;         /* (D,): the step of W is step * metric. NULL: ones. Borrowed; only without L2 part */
+    uint64_t seed;                /* order of the samples */
+} rc_dual_options;
+
+/* Borrows the problem's arrays; starts at slopes of 0, with no intercept. One model, RC_HINGE or RC_CRAMMER_SINGER. */
+rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *options, const rc_control *control,
+                         rc_dual **dual, rc_error *error);
+void rc_dual_free(rc_dual *dual);
+/* Moves the centre, of W (C, D) of `real` and of b (C,) or NULL (zeros); intercept_step = 0: no intercept. */
+void rc_dual_set_centre(rc_dual *dual, const void *W, const double *b, double step, double intercept_step);
+/* Moves the centre n_centres times to W and b, after n_epochs each.  An epoch visits the samples that are awake;
+ * n_visits: all of them.  gap: an estimate, from the last epoch, of the duality gap of the problem around its centre,
+ * summed over the samples as they were met. An interrupted run leaves a valid state. */
+rc_status rc_dual_run(rc_dual *dual, const rc_control *control, int64_t n_centres, int64_t n_epochs, double *gap,
+                      int64_t *n_visits, rc_error *error);
+/* Computes the weights anew from the slopes, in double, and what a certificate needs: V = sum_i w_i g_i x_i^T (C, D) or
+ * NULL, residual = sum_i w_i g_i (C,), linear = sum_i w_i sum_{j != y_i} g_ij, and the largest inner sum of a sample,
+ * with w scaled to a sum of 1.  X is standardised in it. */
+rc_status rc_dual_refresh(rc_dual *dual, const rc_control *control, double *V, double *residual, double *linear,
+                          double *largest, rc_error *error);
+/* shares (C,) of the weights that each label has, and the sums sum_{i: y_i = c} w_i x_i (C, D); two labels if C = 1 */
+rc_status rc_dual_class_sums(rc_dual *dual, const rc_control *control, double *shares, double *sums, rc_error *error);
+/* W (C, D) of `real` and b (C,) as the slopes have them, or the average of the last run's centres */
+void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
+/* What a certificate hands on to the epochs that follow; arrays of the caller's. */
+typedef struct {
+    void *slopes;             /* (n_rows, C) of `real` */
+    void *centre;             /* (C, D) of `real`: centre / step; zeros without a centre */
+    double *centre_b;         /* (C,) */
+    uint8_t *wait, *patience; /* (n_rows,) */
+    double curvature, inverse_step, intercept;
+    int64_t epoch;
+} rc_dual_state;
+void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
+/* Goes on from such a state, after an rc_dual_refresh. */
+void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
+
+/*
+ * Counts of pixels by colour: `bins` equal parts of hue [0, 180), saturation [0, 256) and value [0, 256), value's
+ * fastest, into counts (bins[0] * bins[1] * bins[2]).  A pixel is four bytes: red, green, blue, and one that is not
+ * read.  One thread.
+ */
+rc_status rc_colour_counts(const unsigned char *pixels, int64_t n, const int32_t bins[3], int64_t *counts,
+                           rc_error *error);
+
 /* The machine's limits at the active level: sequential reads, and multiply-adds (two operations each). About a second.
  */
 rc_status rc_measure_limits(rc_dtype real, int n_threads, double *bytes_per_second, double *flops_per_second);

@@ -1,0 +1,425 @@
+"""Cross-validated search over penalty and strength, and what accuracy to expect of its winner.
+
+Pure computation, like `compare`. `search` is the one place that trains many models; it gives the class that
+each candidate predicts for each sample when that sample was left out, and all else follows from these.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regcore.losses import resolve_loss
+from regcore.objective import Objective
+from regcore.penalties import from_estimator
+from regcore.solvers import fit
+
+from .errors import CommandError, DataError
+from .scaling import FittedScaling, apply_constant, choose_scaling, fit_scaling
+
+if TYPE_CHECKING:
+    from .data import Dataset
+    from .recipe import Matrix
+    from .scaling import Scaling
+
+PENALTIES = ("l1", "l2", "elasticnet")
+_N_BOOTSTRAPS = 1000
+_SPAN_L1 = (
+    1e-4  # the weakest strength of a penalty with an L1 part, as a share of the one that leaves no weight
+)
+_SPAN_L2 = 1e-6
+_FINAL_TOL, _FINAL_MAX_ITER = 1e-4, 3000
+_MAX_ITER = 300  # enough to rank candidates; each starts from the one before
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A penalty with a strength.
+
+    Attributes
+    ----------
+    penalty : {"l1", "l2", "elasticnet"}
+    alpha : float
+        As in `regcore.LinearClassifier`.
+    l1_ratio : float or None
+        Of "elasticnet" alone.
+    """
+
+    penalty: str
+    alpha: float
+    l1_ratio: float | None = None
+
+    def __str__(self) -> str:
+        ratio = "" if self.l1_ratio is None else f", l1_ratio {self.l1_ratio:g}"
+        return f"{self.penalty}, strength {self.alpha:.3g}{ratio}"
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What to try, and how.
+
+    Attributes
+    ----------
+    penalties : sequence of str
+    alphas : sequence of float or None
+        The strengths; None: `n_alphas` of them for each penalty, by the data.
+    n_alphas : int
+    l1_ratio : float
+    loss : str
+    n_folds : int
+    seed : int
+        Of the folds, of the stochastic solvers and of the bootstrap.
+    max_iter : int or None
+        Most iterations of a fit; None: 300.
+    tol : float
+        Of the fits that rank the candidates, which score no better when they go on. `refit` goes on.
+    n_threads : int or None
+    """
+
+    penalties: Sequence[str] = PENALTIES
+    alphas: Sequence[float] | None = None
+    n_alphas: int = 12
+    l1_ratio: float = 0.5
+    loss: str = "cross_entropy"
+    n_folds: int = 5
+    seed: int = 0
+    max_iter: int | None = None
+    tol: float = 1e-2
+    n_threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes
+    ----------
+    settings : SearchSettings
+    candidates : tuple of Candidate
+        Penalty by penalty, the strongest first.
+    y : ndarray of int32, shape (n_samples,)
+    fold : ndarray of int32, shape (n_samples,)
+        In which fold a sample was left out.
+    predicted : ndarray of int32, shape (n_candidates, n_samples)
+        The class predicted by a model that has not seen the sample.
+    n_nonzero : ndarray of float64, shape (n_candidates,)
+        Weights that are not zero, on average over the folds.
+    n_weights : int
+    seconds : float
+    notes : tuple of str
+    """
+
+    settings: SearchSettings
+    candidates: tuple[Candidate, ...]
+    y: npt.NDArray[np.int32]
+    fold: npt.NDArray[np.int32]
+    predicted: npt.NDArray[np.int32]
+    n_nonzero: npt.NDArray[np.float64]
+    n_weights: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Whether each candidate is right about each sample, shape (n_candidates, n_samples)."""
+        right: npt.NDArray[np.bool_] = self.predicted == self.y
+        return right
+
+    @property
+    def accuracy(self) -> npt.NDArray[np.float64]:
+        """Share of right answers of each candidate over all samples."""
+        shares: npt.NDArray[np.float64] = self.hits.mean(axis=1)
+        return shares
+
+    @property
+    def by_fold(self) -> npt.NDArray[np.float64]:
+        """The same fold by fold, shape (n_candidates, n_folds)."""
+        hits = self.hits
+        return np.stack([hits[:, self.fold == k].mean(axis=1) for k in range(self.settings.n_folds)], axis=1)
+
+    @property
+    def best(self) -> int:
+        """The candidate with the highest accuracy; of equal ones the strongest of the first penalty."""
+        return int(self.accuracy.argmax())
+
+    def of_penalty(self, penalty: str) -> list[int]:
+        """The candidates of one penalty."""
+        return [k for k, candidate in enumerate(self.candidates) if candidate.penalty == penalty]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share with the interval in which it lies at 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One trained model with its scaling."""
+
+    W: npt.NDArray[Any]
+    b: npt.NDArray[Any]
+    scaling: FittedScaling
+
+
+def folds(y: npt.NDArray[np.int32], n_folds: int, seed: int) -> npt.NDArray[np.int32]:
+    """A fold for each sample, each with the classes in the same proportion."""
+    from sklearn.model_selection import StratifiedKFold
+
+    found = np.empty(len(y), dtype=np.int32)
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer samples than folds is left out of some; `check_folds` has the last word on it.
+        warnings.simplefilter("ignore", UserWarning)
+        for k, (_, left_out) in enumerate(splitter.split(np.zeros(len(y)), y)):
+            found[left_out] = k
+    return found
+
+
+def check_folds(dataset: Dataset, n_folds: int) -> None:
+    """Refuse more folds than the rarest class has samples: a model would be trained without it."""
+    counts = np.bincount(dataset.y)
+    rarest = int(counts.argmin())
+    if counts[rarest] < n_folds:
+        raise DataError(
+            dataset.name,
+            f"class {dataset.classes[rarest]!r} has {counts[rarest]} samples, fewer than the {n_folds} folds;"
+            " give --folds a smaller number, or leave such classes out",
+        )
+
+
+def strengths(X: Matrix, y: npt.NDArray[np.int32], penalty: str, settings: SearchSettings) -> list[float]:
+    """Strengths to try, the strongest first, spaced evenly on a logarithmic scale.
+
+    With an L1 part from the one at which the first weight leaves zero (the largest entry of the gradient at
+    W = 0, over the share of L1) down to 1e-4 of it; with L2 alone from the mean squared length of a row,
+    where no weight is worth mentioning, down to 1e-6 of that.
+    """
+    if settings.alphas is not None:
+        return sorted(set(settings.alphas), reverse=True)
+    if penalty == "l2":
+        squares = X.data if not isinstance(X, np.ndarray) else X
+        top = float(np.linalg.norm(squares)) ** 2 / X.shape[0]
+        span = _SPAN_L2
+    else:
+        top = largest_gradient(X, y, settings.loss) / (settings.l1_ratio if penalty == "elasticnet" else 1.0)
+        span = _SPAN_L1
+    top = top or 1.0
+    return [float(alpha) for alpha in np.geomspace(top, span * top, settings.n_alphas)]
+
+
+def largest_gradient(X: Matrix, y: npt.NDArray[np.int32], loss: str) -> float:
+    """The largest entry of the gradient of the data term at W = 0, with the classes' shares as intercept."""
+    objective = _objective(X, y, int(y.max()) + 1, loss, None, None)
+    W = np.zeros((objective.n_outputs, X.shape[1]))
+    shares = np.bincount(y) / len(y)
+    b = np.zeros(objective.n_outputs)
+    if resolve_loss(loss).name == "CROSS_ENTROPY":
+        b = np.log(shares) if objective.n_outputs > 1 else np.array([np.log(shares[1] / shares[0])])
+    return float(np.abs(objective.value_and_grad(W, b)[1]).max())
+
+
+def _objective(
+    X: Matrix, y: npt.NDArray[np.int32], n_classes: int, loss: str, penalty: Any, n_threads: int | None
+) -> Objective:
+    resolved = resolve_loss(loss)
+    return Objective(
+        X,
+        y,
+        loss=resolved,
+        penalty=penalty,
+        n_classes=n_classes,
+        binary=n_classes == 2 and resolved.has_binary_form,
+        n_threads=n_threads,
+    )
+
+
+def _train(
+    X: Matrix,
+    y: npt.NDArray[np.int32],
+    n_classes: int,
+    candidate: Candidate,
+    settings: SearchSettings,
+    init: Any = None,
+) -> Any:
+    penalty = from_estimator(candidate.penalty, candidate.alpha, settings.l1_ratio)
+    objective = _objective(X, y, n_classes, settings.loss, penalty, settings.n_threads)
+    result = fit(
+        objective,
+        tol=settings.tol,
+        max_iter=settings.max_iter or _MAX_ITER,
+        init=init,
+        random_state=settings.seed,
+    )
+    if not (np.isfinite(result.W).all() and np.isfinite(result.b).all()):
+        raise CommandError(f"training with {candidate} diverged: weights are not finite; scale the features")
+    return result
+
+
+def scores(X: Matrix, fitted: Fitted, n_classes: int, n_threads: int | None = None) -> npt.NDArray[Any]:
+    """Scores of rows for which `apply_constant` is done, shape (n_samples, n_classes).
+
+    Of the binary form the two scores are -s/2 and s/2, so that their softmax is its sigmoid.
+    """
+    scaled = fitted.scaling.apply(X)
+    y = np.zeros(scaled.shape[0], np.uint8)
+    objective = Objective(scaled, y, n_classes=n_classes, binary=len(fitted.W) == 1, n_threads=n_threads)
+    found: npt.NDArray[Any] = objective.scores(fitted.W, fitted.b)
+    if found.shape[1] == 1:
+        found = np.concatenate([-found / 2, found / 2], axis=1)
+    return found
+
+
+def refit(
+    X: Matrix,
+    y: npt.NDArray[np.int32],
+    n_classes: int,
+    scaling: Scaling,
+    candidate: Candidate,
+    settings: SearchSettings,
+) -> Fitted:
+    """Train one candidate to the end, on rows for which `apply_constant` is done."""
+    settings = replace(settings, tol=_FINAL_TOL, max_iter=settings.max_iter or _FINAL_MAX_ITER)
+    fitted = fit_scaling(X, scaling)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `search` has said what there is to say
+        result = _train(fitted.apply(X), y, n_classes, candidate, settings)
+    return Fitted(result.W, result.b, fitted)
+
+
+def search(
+    dataset: Dataset,
+    settings: SearchSettings,
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Train every candidate on all folds but one, in turn, and let it predict the one left out.
+
+    Scaling is fitted in each training part. The strengths of a penalty are the same in all folds, and each
+    model starts from the next stronger one.
+
+    Raises
+    ------
+    DataError
+        A class has fewer samples than there are folds.
+    KeyboardInterrupt
+        When `interrupted` says so, asked after each training.
+    """
+    check_folds(dataset, settings.n_folds)
+    start = time.perf_counter()
+    n_classes = len(dataset.classes)
+    scaling = choose_scaling(dataset.X)
+    X, y = apply_constant(dataset.X, scaling), dataset.y
+    fold = folds(y, settings.n_folds, settings.seed)
+    scaled = fit_scaling(X, scaling).apply(X)
+    candidates = [
+        Candidate(penalty, alpha, settings.l1_ratio if penalty == "elasticnet" else None)
+        for penalty in settings.penalties
+        for alpha in strengths(scaled, y, penalty, settings)
+    ]
+    del scaled
+    predicted = np.empty((len(candidates), len(y)), dtype=np.int32)
+    n_nonzero = np.zeros(len(candidates))
+    n_weights, n_early = 1, 0
+    n_total = settings.n_folds * len(candidates)
+    for k in range(settings.n_folds):
+        train, left_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        fitted = fit_scaling(X[train], scaling)
+        X_train, X_out, y_train = fitted.apply(X[train]), fitted.apply(X[left_out]), y[train]
+        previous: Any = None
+        for c, candidate in enumerate(candidates):
+            if progress is not None:
+                progress(k * len(candidates) + c, n_total, f"{candidate.penalty}, fold {k + 1}")
+            if c == 0 or candidates[c - 1].penalty != candidate.penalty:
+                previous = None
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                result = _train(X_train, y_train, n_classes, candidate, settings, previous)
+            if interrupted():
+                raise KeyboardInterrupt
+            n_early += any("max_iter" in str(warning.message) for warning in caught)
+            previous = result
+            n_nonzero[c] += np.count_nonzero(result.W) / settings.n_folds
+            n_weights = result.W.size
+            out = _objective(X_out, y[left_out], n_classes, settings.loss, None, settings.n_threads)
+            predicted[c, left_out] = out.predict(result.W, result.b)
+    if progress is not None:
+        progress(n_total, n_total, "done")
+    notes = []
+    if n_early:
+        notes.append(f"{n_early} of {n_total} fits had not converged when they reached their last iteration")
+    return Found(
+        settings,
+        tuple(candidates),
+        y,
+        fold,
+        predicted,
+        n_nonzero,
+        n_weights,
+        time.perf_counter() - start,
+        tuple(notes),
+    )
+
+
+def at_the_edge(found: Found) -> str | None:
+    """A remark if the best strength is the weakest or the strongest that was tried."""
+    best = found.candidates[found.best]
+    of_penalty = [found.candidates[k].alpha for k in found.of_penalty(best.penalty)]
+    if len(of_penalty) < 2 or best.alpha not in (of_penalty[0], of_penalty[-1]):
+        return None
+    which = "strongest" if best.alpha == of_penalty[0] else "weakest"
+    return f"the best strength of {best.penalty} is the {which} that was tried; others may do better"
+
+
+def expected_accuracy(found: Found) -> Estimate:
+    """What accuracy to expect of the winner on new samples, with an interval at 95 %.
+
+    The winner's own cross-validated accuracy is too high: it is the largest of many noisy figures. Here the
+    choice is part of what is judged [1]_: the samples are drawn with replacement, the candidate that is best
+    on those drawn is scored on those that were not, and that is repeated. No model is trained anew.
+
+    References
+    ----------
+    .. [1] Tsamardinos, Greasidou and Borboudakis, "Bootstrapping the out-of-sample predictions for efficient
+       and accurate cross-validation", Machine Learning 107, 2018.
+    """
+    hits = found.hits.astype(np.float32)
+    n_samples = hits.shape[1]
+    rng = np.random.default_rng(found.settings.seed)
+    shares: list[float] = []
+    block = max(1, min(_N_BOOTSTRAPS, 20_000_000 // n_samples))
+    while len(shares) < _N_BOOTSTRAPS:
+        drawn = np.stack(
+            [np.bincount(rng.integers(n_samples, size=n_samples), minlength=n_samples) for _ in range(block)],
+            axis=1,
+        )
+        winners = (hits @ drawn.astype(np.float32)).argmax(axis=0)
+        for winner, counts in zip(winners, drawn.T, strict=True):
+            left = counts == 0
+            if left.any():
+                shares.append(float(hits[winner, left].mean()))
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return Estimate(float(np.mean(shares)), float(low), float(high))
+
+
+def wilson(n_right: int, n_samples: int) -> Estimate:
+    """A share of independent samples, with Wilson's score interval at 95 %."""
+    z = 1.959963984540054
+    share = n_right / n_samples
+    centre = (share + z * z / (2 * n_samples)) / (1 + z * z / n_samples)
+    half = (
+        z
+        / (1 + z * z / n_samples)
+        * np.sqrt(share * (1 - share) / n_samples + z * z / (4 * n_samples * n_samples))
+    )
+    return Estimate(share, float(centre - half), float(centre + half))

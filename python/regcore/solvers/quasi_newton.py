@@ -1,0 +1,569 @@
+"""Limited-memory quasi-Newton from a model of the curvature, for smooth losses with any penalty.
+
+The direction is the two-loop recursion of L-BFGS (Nocedal and Wright, *Numerical Optimization*, algorithm
+7.4), started not from a multiple of the identity but from the inverse of `regcore.solvers.curvature`'s model:
+the second derivatives of each output by itself, from some of the rows. The losses do not change when all
+outputs of a feature change together, which that model does not know; so without a kink in the penalty the
+directions are kept orthogonal to such changes. The model is renewed while the objective falls fast, and
+later now and then.
+
+With kinks (L1, ElasticNet, GroupL1) there are two phases.
+
+1. The norms ||w|| are smoothed to sqrt(||w||**2 + epsilon**2) - epsilon with epsilon falling; the quadratic
+   that bounds such a term from above (Hunter and Lange, "A tutorial on MM algorithms", The American
+   Statistician 58, 2004) adds lambda / sqrt(||w||**2 + epsilon**2) to the model's diagonal, or a share of it
+   for a weight that the last step moved little: its term is as good as linear.
+2. Weights that the proximal step wants to be zero are set to zero. From there on steps are taken in the
+   weights that are not zero, or whose slope exceeds lambda; one that changes its sign stops at zero (Andrew
+   and Gao, "Scalable training of L1-regularized log-linear models", ICML 2007; the metric is restricted as in
+   Gafni and Bertsekas, "Two-metric projection methods for constrained optimization", SIAM Journal on Control
+   and Optimization 22, 1984). Zeros are exact.
+
+Converged means that the duality gap is at most `tol` times the objective, or, without a penalty, that the
+relative norm of the gradient is at most `tol`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from regcore.penalties import Penalty
+from regcore.solvers.curvature import Curvature, Metric, block_count
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = ["quasi_newton"]
+
+_PAIRS = 20
+_MOST_PAIR_NUMBERS = 1 << 24  # of all pairs together
+_ARMIJO = 1e-4
+_FLATTER = 0.9
+_MOST_TRIALS = 25
+_FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
+_LAST_RENEWAL = 64
+_ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
+_FIXED = 1e9  # of a weight that stays at zero
+_SETTLED = 3e-3  # the second phase begins below this relative slope ...
+_CHANGING = 2e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
+_SURE = (
+    100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
+)
+_MOST_CORRECTIONS = 2  # of a direction that crosses zero
+_CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
+
+
+_NO_MINIMUM = (
+    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
+    "minimum; add a penalty"
+)
+
+
+def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step, None, Outcome]:
+    """Minimise a smooth loss with any penalty; about one pass over the data an iteration.
+
+    Parameters
+    ----------
+    problem : ProblemToSolve
+    memory : int, default=20
+        Pairs of steps and changes of the gradient that the quasi-Newton method keeps, if W is so small that
+        they have less than 2**24 numbers in all.
+
+    Yields
+    ------
+    Step
+
+    Returns
+    -------
+    Outcome
+    """
+    if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+        raise ValueError(f"memory must be an integer >= 1; got {memory!r}")
+    penalty = problem.objective.penalty
+    if penalty is not None and penalty.l1 and penalty.group:
+        raise ValueError(f"penalty {penalty!r} has both an L1 and a group part, whose sum has no solver")
+    return _iterate(_Descent(problem, memory), problem)
+
+
+# ---------------------------------------------------------------------- penalties with kinks
+
+
+@dataclass(slots=True)
+class _Slopes:
+    """What a penalty's kinked part adds at a point: its slope, curvature, and which weights may move."""
+
+    gradient: Array  # of the whole objective
+    extra: Array  # for the diagonal of the metric
+    free: Array | None = None
+
+
+class _Kinks:
+    """The kinked part lambda sum ||w||: over single weights (L1) or over the columns of W (group)."""
+
+    def __init__(self, penalty: Penalty | None, n_features: int) -> None:
+        self.strength = 0.0 if penalty is None else penalty.l1 or penalty.group
+        self.in_groups = penalty is not None and penalty.group > 0
+        self.l2 = 0.0 if penalty is None else penalty.l2
+        self.n_features = n_features
+
+    def norms(self, z: Array) -> Array:
+        w = z[:, : self.n_features]
+        return np.sqrt(np.square(w).sum(axis=0, keepdims=True)) if self.in_groups else np.abs(w)
+
+    def value(self, z: Array, epsilon: float) -> float:
+        if not self.strength:
+            return 0.0
+        norms = self.norms(z)
+        if epsilon:
+            norms = np.sqrt(norms * norms + epsilon * epsilon) - epsilon
+        return self.strength * float(norms.sum())
+
+    def smoothed(self, z: Array, slope: Array, epsilon: float, moved: Array) -> _Slopes:
+        w = z[:, : self.n_features]
+        curvature = self.strength / np.sqrt(self.norms(z) ** 2 + epsilon * epsilon)
+        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
+        gradient[:, : self.n_features] += curvature * w
+        squares = self.norms(z) ** 2 + epsilon * epsilon
+        share = np.clip(_SURE * self.norms(moved) ** 2 / squares, epsilon**2 / squares, 1)
+        extra[:, : self.n_features] += curvature * share
+        extra[:, self.n_features :] = 0
+        return _Slopes(gradient, extra)
+
+    def exact(self, z: Array, slope: Array, diagonal: Array) -> _Slopes:
+        D = self.n_features
+        if not self.strength:
+            extra = np.full(z.shape, 2 * self.l2)
+            extra[:, D:] = 0
+            return _Slopes(slope, extra)
+        w, g = z[:, :D], slope[:, :D]
+        norms, slopes = self.norms(z), self.norms(slope)
+        is_zero = np.broadcast_to(norms == 0, w.shape)
+        held = is_zero & np.broadcast_to(slopes <= self.strength, w.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            along = np.where(is_zero, -g / slopes, w / norms)
+        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
+        gradient[:, :D] = np.where(held, 0, g + self.strength * np.nan_to_num(along))
+        if self.in_groups:
+            with np.errstate(divide="ignore"):
+                extra[:, :D] += np.where(is_zero, 0, self.strength / norms)
+        extra[:, :D] += np.where(is_zero, _ENTERING * diagonal[:, :D], 0)
+        extra[:, :D] = np.where(held, _FIXED * (1 + diagonal[:, :D]), extra[:, :D])
+        extra[:, D:] = 0
+        free = np.ones(z.shape, dtype=bool)
+        free[:, :D] = ~held
+        return _Slopes(gradient, extra, free)
+
+    def slope_of_groups(self, z: Array) -> Array:
+        """Gradient of the norms of the groups, 0 for one that is zero."""
+        norms = self.norms(z)
+        return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
+
+    def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
+        """Which of W a proximal step along the diagonal sets to zero."""
+        D = self.n_features
+        h = diagonal[:, :D].max(axis=0, keepdims=True) if self.in_groups else diagonal[:, :D]
+        aim = h * z[:, :D] - slope[:, :D]
+        return np.broadcast_to(self.norms(aim) <= self.strength, (len(z), D))
+
+    def stopped_at_zero(self, new: Array, old: Array, direction_sign: Array, leaving: Array) -> Array:
+        """`new` with the weights that changed their sign, or are about to leave, set to zero."""
+        D = self.n_features
+        stopped = new.copy()
+        if self.in_groups:
+            shrunk = self.norms(new) < 0.5 * self.norms(old)
+            stopped[:, :D][leaving & np.broadcast_to(shrunk, leaving.shape)] = 0
+        else:
+            stopped[:, :D][np.sign(new[:, :D]) != direction_sign] = 0
+        return stopped
+
+
+# ---------------------------------------------------------------------- the method
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one iteration hands on to the next, besides the arrays."""
+
+    value: float = math.nan  # data term + L2 part at z
+    epsilon: float = 0.0  # of the smoothed norms; 0: they are exact
+    n_passes: float = 0.0
+    iteration: int = 0
+    n_models: int = 0  # of the curvature that have been made
+    model_rows: int = 0
+    model_age: int = 0
+    next_renewal: int = _FIRST_RENEWAL
+    fall: float = math.inf  # relative, of the last step
+    slope: float = math.inf  # relative, along the last direction
+    n_unchecked: int = 0  # iterations since the last look at the gap
+    checked_slope: float = math.inf  # at that time
+    n_failures: int = 0  # steps that failed one after the other
+    gap: float = math.nan
+    residual: float = math.nan
+
+
+class _Descent:
+    """The iterate z = (W | b), the pairs and the model, and the operations on them."""
+
+    def __init__(self, problem: ProblemToSolve, memory: int) -> None:
+        self.problem = problem
+        self.objective = problem.objective
+        self.dtype = problem.W.dtype
+        self.with_intercept = problem.b is not None
+        self.D = problem.W.shape[1]
+        self.kinks = _Kinks(self.objective.penalty, self.D)
+        columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
+        self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
+        self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
+        self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
+        self.pairs: list[tuple[Array, Array]] = []
+        self.W, self.b = self.parameters(self.z)
+        self.gradient = np.zeros_like(self.z)
+        self.model_z = self.z
+        self.moments: Array | None = None
+        self.model: Curvature | None = None
+        self.metric: Metric | None = None
+        self.run = _Run()
+        self.moved = np.full_like(self.z, 1e30)  # by the last step
+        self.zero = np.zeros(problem.W.shape, dtype=bool)  # weights that the proximal step wants to be zero
+
+    # ------------------------------------------------ evaluations
+
+    def parameters(self, z: Array) -> tuple[Array, Array | None]:
+        W = np.ascontiguousarray(z[:, : self.D], dtype=self.dtype)
+        return W, np.ascontiguousarray(z[:, self.D], dtype=self.dtype) if self.with_intercept else None
+
+    def rounded(self, z: Array) -> Array:
+        return z.astype(self.dtype).astype(np.float64)
+
+    def evaluate(self, z: Array) -> tuple[float, Array, Array, Array | None]:
+        """Value and gradient of the data term and the L2 part, and z as W and b."""
+        W, b = self.parameters(z)
+        self.run.n_passes += 1
+        value, grad_W, grad_b = self.objective.smooth_value_and_grad(W, b)
+        gradient = np.empty_like(z)
+        gradient[:, : self.D] = grad_W
+        if b is not None:
+            gradient[:, self.D] = grad_b
+        return float(value), gradient, W, b
+
+    def total(self) -> float:
+        return self.run.value + self.kinks.value(self.z, 0.0)
+
+    def certify(self) -> None:
+        """Put the gap and the residual at z into `run`, after a step in the intercepts if that helps."""
+        if self.b is not None and self.kinks.l2 + self.kinks.strength and self.run.slope < 1:
+            self.run.n_passes += 1
+            new = self.z.copy()
+            new[:, self.D] = self.objective._centred(self.W, self.b, self.gradient[:, self.D])
+            value, gradient, W, b = self.evaluate(new)
+            if value <= self.run.value:
+                self.z, self.gradient, self.W, self.b = new, gradient, W, b
+                self.run.value = value
+        grad_W = self.gradient[:, : self.D] - 2 * self.kinks.l2 * self.z[:, : self.D]
+        grad_b = self.gradient[:, self.D] if self.with_intercept else np.zeros(len(self.z))
+        grad = (np.ascontiguousarray(grad_W, dtype=self.dtype), grad_b.astype(self.dtype))
+        self.run.residual = float(self.objective._stationarity(self.W, self.b, grad))
+        if self.objective.penalty is not None:
+            self.run.n_passes += 1
+            self.run.gap = float(self.objective._certificate(self.W, self.b, self.total(), grad))
+        self.run.n_unchecked, self.run.checked_slope = 0, self.run.slope
+
+    # ------------------------------------------------ the model of the curvature
+
+    def renew_model(self) -> None:
+        """Make a model at z if one is due: while the objective falls fast, and at growing intervals."""
+        run, K, n_samples = self.run, self.z.shape[1], self.objective.n_samples
+        cost = run.model_rows * K / (4 * n_samples)  # in passes, by arithmetic
+        is_steep = run.fall > min(max(5e-3 * cost, 1e-3), 5e-2)
+        is_old = run.model_age >= run.next_renewal
+        if self.model is None:
+            run.model_rows = max(4 * K, 8 * n_samples // K) if block_count(self.objective, K) else 4096
+        elif is_steep:
+            self.pairs.clear()
+        elif is_old:
+            run.next_renewal = min(2 * run.next_renewal, _LAST_RENEWAL)
+            run.model_rows = min(2 * run.model_rows, n_samples)
+        else:
+            return
+        self.model_z = self.z.copy()
+        run.n_models += 1
+        run.model_age = 0
+        self.make_model()
+        assert self.model is not None
+        run.n_passes += self.model.n_passes
+
+    def make_model(self) -> None:
+        if self.moments is None:
+            self.moments = self.objective.mean_squares()
+            self.run.n_passes += 1
+        W, b = self.parameters(self.model_z)
+        self.model = Curvature(
+            self.objective, W, b, self.run.model_rows, self.moments, seed=self.run.n_models
+        )
+        self.metric = None
+
+    # ------------------------------------------------ directions
+
+    def slopes(self) -> _Slopes:
+        assert self.model is not None
+        if self.run.epsilon:
+            return self.kinks.smoothed(self.z, self.gradient, self.run.epsilon, self.moved)
+        return self.kinks.exact(self.z, self.gradient, self.model.diagonal)
+
+    def solve(self, r: Array, slopes: _Slopes) -> Array:
+        assert self.model is not None
+        if self.metric is None:
+            self.metric = self.model.metric(slopes.extra, fixes=self.kinks.strength > 0)
+        z = self.metric.solve(r, again=not self.kinks.strength and self.run.model_age > 0)
+        if self.keeps_sums:
+            z -= z.mean(axis=0)
+        return z
+
+    def direction(self, slopes: _Slopes) -> Array:
+        """Minus the two-loop recursion applied to the gradient, among the weights that may move."""
+        free = slopes.free
+        r = slopes.gradient if free is None else np.where(free, slopes.gradient, 0)
+        bend = slopes.extra.copy()
+        bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
+        if free is not None:
+            bend[...] = (
+                0  # the pairs of this phase contain the penalty's part, which single weights do not have
+            )
+        used = []
+        for s, y in self.pairs:
+            s, y = (s, y) if free is None else (np.where(free, s, 0), np.where(free, y, 0))
+            y = y + bend * s if self.kinks.strength else y
+            product = _dot(s, y)
+            if product > 1e-10 * math.sqrt(_dot(s, s) * _dot(y, y)):
+                used.append((s, y, product))
+        r, shares = r.copy(), []
+        for s, y, product in reversed(used):
+            shares.append(_dot(s, r) / product)
+            r -= shares[-1] * y
+        z = self.solve(r, slopes)
+        if used and not self.kinks.strength:
+            s, y, product = used[-1]
+            z *= product / _dot(y, self.solve(y, slopes))
+        for (s, y, product), share in zip(used, reversed(shares), strict=True):
+            z += (share - _dot(y, z) / product) * s
+        return -z if free is None else np.where(free, -z, 0)
+
+    def kept_on_their_side(self, direction: Array, downhill: Array, slopes: _Slopes, sign: Array) -> Array:
+        """A direction whose weights of L1 stop at zero, for the others to know, and enter with a slope."""
+        w, D = self.z[:, : self.D], self.D
+        for _ in range(_MOST_CORRECTIONS):
+            crossing = (w != 0) & (np.sign(w + direction[:, :D]) != sign)
+            if not crossing.any():
+                break
+            stop = np.abs(slopes.gradient[:, :D]) / np.where(w != 0, np.abs(w), 1) + slopes.extra[:, :D]
+            slopes.extra[:, :D] = np.where(crossing, 2 * stop, slopes.extra[:, :D])
+            self.metric = None
+            direction = self.direction(slopes)
+        wrong = (w == 0) & (np.sign(direction[:, :D]) != sign)
+        direction[:, :D][wrong] = 0
+        gained = float(np.multiply(slopes.gradient[:, :D], downhill[:, :D])[wrong].sum())
+        if _dot(slopes.gradient, direction) > 10 * gained:  # nearly all that is left to gain is theirs
+            direction[:, :D][wrong] = downhill[:, :D][wrong]
+        return direction
+
+    def step(self) -> bool:
+        """Go on to the next iterate; False if no step lowers the objective."""
+        run = self.run
+        self.renew_model()
+        assert self.model is not None
+        slopes = self.slopes()
+        if self.kinks.strength:
+            self.metric = None
+        direction = self.direction(slopes)
+        downhill = -slopes.gradient / (self.model.diagonal + slopes.extra + self.model.floor)
+        sign = leaving = None
+        if slopes.free is not None:
+            w = self.z[:, : self.D]
+            sign = np.where(w != 0, np.sign(w), -np.sign(slopes.gradient[:, : self.D]))
+            leaving = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal) & (w != 0)
+            if not self.kinks.in_groups:
+                direction = self.kept_on_their_side(direction, downhill, slopes, sign)
+        slope = _dot(slopes.gradient, direction)
+        if not slope < 0:
+            self.pairs.clear()
+            direction = downhill
+            if self.keeps_sums:
+                direction -= direction.mean(axis=0)
+            slope = _dot(slopes.gradient, direction)
+        before = run.value + self.kinks.value(self.z, run.epsilon)
+        run.slope = -slope / max(abs(before), 1e-300)
+        length = 1.0
+        rounding = 4 * float(np.finfo(self.dtype).eps) * abs(before)
+        for _ in range(_MOST_TRIALS):
+            new = self.z + length * direction
+            if sign is not None and leaving is not None:
+                new = self.kinks.stopped_at_zero(new, self.z, sign, leaving)
+            new = self.rounded(new)
+            try:
+                value, gradient, W, b = self.evaluate(new)
+            except OverflowError:  # a step far too long
+                length *= 0.1
+                continue
+            after = value + self.kinks.value(new, run.epsilon)
+            predicted = _dot(slopes.gradient, new - self.z) if sign is not None else length * slope
+            if after <= before + _ARMIJO * predicted and after < before:
+                break
+            if abs(after - before) <= rounding and (new != self.z).any():
+                # values say nothing any more, slopes still do (Hager and Zhang's approximate Wolfe condition)
+                bent = _dot(gradient - self.gradient, direction)
+                if abs(slope + bent) <= _FLATTER * -slope:
+                    break
+            excess = after - before - predicted
+            best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
+            length = min(max(best, 0.1 * length), 0.5 * length)
+        else:
+            return False
+        s, y = new - self.z, gradient - self.gradient
+        if self.kinks.in_groups and not run.epsilon:
+            y[:, : self.D] += self.kinks.slope_of_groups(new) - self.kinks.slope_of_groups(self.z)
+        if s.any():
+            self.pairs.append((s, y))
+            del self.pairs[: -self.memory]
+        run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
+        run.model_age += 1
+        self.moved = s
+        self.z, self.gradient, self.W, self.b = new, gradient, W, b
+        return True
+
+    # ------------------------------------------------ phases
+
+    def begin(self) -> None:
+        if self.keeps_sums:  # any sum of the outputs has the same loss, and zero the least penalty
+            self.z = self.rounded(self.z - self.z.mean(axis=0))
+        self.run.value, self.gradient, self.W, self.b = self.evaluate(self.z)
+        if self.kinks.strength:
+            self.run.epsilon = self.first_epsilon()
+
+    def first_epsilon(self) -> float:
+        """A tenth of the largest weight, or of the first step that a diagonal model takes."""
+        largest = float(np.abs(self.z[:, : self.D]).max())
+        if largest == 0:
+            self.renew_model()
+            assert self.model is not None
+            largest = float(np.abs(self.gradient / (self.model.diagonal + 1e-30))[:, : self.D].max())
+        return 0.1 * min(largest, 1.0) if largest else 1e-3
+
+    def sharpen(self) -> None:
+        """Lower epsilon while the steps are good; in the end set small weights to zero."""
+        run = self.run
+        if not run.epsilon:
+            return
+        assert self.model is not None
+        if run.slope < 3e-2:
+            run.epsilon *= 0.7
+        zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
+        n_changed = np.count_nonzero(zero != self.zero)
+        self.zero = zero
+        if run.slope < _SETTLED and n_changed <= _CHANGING * zero.size:
+            self.leave_smoothing()
+
+    def leave_smoothing(self) -> None:
+        assert self.model is not None
+        self.run.epsilon = 0.0
+        zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
+        z = self.z.copy()
+        z[:, : self.D][zero] = 0
+        self.z = z
+        self.run.value, self.gradient, self.W, self.b = self.evaluate(z)
+        self.run.fall = 0.0
+        self.pairs.clear()
+
+    def state(self) -> Mapping[str, Any]:
+        arrays: dict[str, Any] = {"gradient": self.gradient, "model_z": self.model_z}
+        arrays |= {"moved": self.moved, "zero": self.zero}
+        if self.pairs:
+            arrays["steps"] = np.stack([s for s, _ in self.pairs])
+            arrays["changes"] = np.stack([y for _, y in self.pairs])
+        return arrays | asdict(self.run)
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        self.gradient, self.model_z = saved["gradient"], saved["model_z"]
+        self.moved, self.zero = saved["moved"], saved["zero"]
+        if "steps" in saved:
+            self.pairs = list(zip(saved["steps"], saved["changes"], strict=True))
+        self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
+        n_passes = self.run.n_passes
+        self.make_model()
+        self.run.n_passes = n_passes
+
+
+def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+    if problem.resume is None:
+        descent.begin()
+        descent.certify()
+    else:
+        descent.resume(problem.resume)
+    run, tol = descent.run, problem.tol
+    without_penalty = problem.objective.penalty is None
+    while True:
+        if tol is not None and _is_met(run, tol, descent.total(), without_penalty):
+            if without_penalty and problem.objective.separates(descent.W, descent.b):
+                return Outcome(False, _NO_MINIMUM)
+            return Outcome(True, _message(run, descent.total(), without_penalty))
+        if run.n_failures == 2:
+            if without_penalty and problem.objective.separates(descent.W, descent.b):
+                return Outcome(False, _NO_MINIMUM)
+            return Outcome(False, _stuck(descent, without_penalty))
+        if descent.step():
+            run.n_failures = 0
+            descent.sharpen()
+        else:
+            run.n_failures += 1
+            descent.pairs.clear()
+            run.fall = math.inf  # a new model
+            if run.epsilon:
+                descent.leave_smoothing()
+        run.iteration += 1
+        run.n_unchecked += 1
+        run.gap = run.residual = math.nan
+        is_close = tol is not None and run.slope <= 2 * tol
+        if run.n_failures == 2 or (
+            is_close
+            and not run.epsilon
+            and (run.n_unchecked >= _CHECK_EVERY or run.slope <= 0.3 * run.checked_slope)
+        ):
+            descent.certify()
+        yield Step(
+            descent.W,
+            descent.b,
+            descent.total(),
+            run.n_passes,
+            dual_gap=None if math.isnan(run.gap) else run.gap,
+            residual=None if math.isnan(run.residual) else run.residual,
+            state=descent.state,
+        )
+
+
+def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:
+    return run.residual <= tol if without_penalty else run.gap <= tol * abs(value)
+
+
+def _message(run: _Run, value: float, without_penalty: bool) -> str:
+    if without_penalty:
+        return f"the gradient fell to {run.residual:.2g} of that at zero"
+    return f"the duality gap fell to {run.gap / abs(value) if value else 0.0:.2g} of the objective"
+
+
+def _stuck(descent: _Descent, without_penalty: bool) -> str:
+    run = descent.run
+    reached = f"relative residual {run.residual:.2g}" if without_penalty else f"duality gap {run.gap:.2g}"
+    advice = "use dtype=float64" if descent.dtype == np.float32 else "raise tol, or scale the features alike"
+    return f"no step lowers the objective beyond the rounding of {descent.dtype} ({reached}); {advice}"
+
+
+def _dot(a: Array, b: Array) -> float:
+    # not by a BLAS, whose sums depend on its number of threads
+    return float(np.multiply(a, b).sum())

@@ -1,0 +1,675 @@
+/*
+ * Dual coordinate ascent for the hinges: the loop over the samples of an epoch.
+ *
+ * The dual of  sum_i weight_i loss_i(W x_i + b) + R(W)  in the slopes g_i of the samples' losses is
+ *
+ *     max  sum_i weight_i sum_{j != y_i} u_ij - R*(-V),    V = sum_i weight_i g_i x_i^T,    sum_i weight_i g_i = 0
+ *
+ * the last because the intercept is free.  What is ascended is its proximal form, around a centre (W_c, b_c):
+ *
+ *     R(W) + ||W - W_c||^2 / (2 step) + ||b - b_c||^2 / (2 intercept_step)
+ *
+ * whose dual has neither constraint: with A = W_c / step - V the weights are curvature * prox(A), where curvature =
+ * 1 / (2 l2 + 1 / step) and prox takes the threshold of l1 or group, and b = b_c - intercept_step sum_i weight_i g_i.
+ * Moving the centre to where the ascent has led is the proximal point method, or the method of multipliers on the dual
+ * (Rockafellar, "Augmented Lagrangians and applications of the proximal point algorithm in convex programming",
+ * Mathematics of Operations Research 1, 1976).  Without an L2 part, ||W - W_c||^2 may have a diagonal metric: the step
+ * of feature d is then step * metric_d.  No step (1 / step = 0) is needed where l2 > 0.  The ascent itself is that of
+ * Shalev-Shwartz and Zhang, "Accelerated proximal stochastic dual coordinate ascent", Mathematical Programming 155
+ * (2016): R* is smooth, and a sample's slopes take the exact step of its quadratic bound; see dual.h.
+ *
+ * The order is a new permutation in each epoch.  A sample whose slopes did not change sleeps for 1, 3, 7, ... 31
+ * epochs; that is all the shrinking there is, and since a certificate sums over all samples, no proof depends on it.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels.h"
+
+enum {
+    WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
+    LOAD_BYTES = 4096,       /* dense rows packed at once: few, so that they do not displace the weights */
+    MOST_LOADED = 16,
+    SPARSE_ROWS = 64, /* a call */
+    TILE = 16,
+    PREFETCHED = 2, /* loads ahead */
+    SAMPLES_PER_POLL = 1 << 16
+};
+
+struct rc_dual {
+    rc_problem problem;
+    rc_dual_options options;
+    const rc_kernels *k;
+    int64_t N, D, C, load, run; /* run: neighbours in memory that stay together in an epoch's order */
+    int sparse;
+    int64_t epoch, n_active;
+    rc_dual_work work;
+    rc_csr csr;
+
+    char *memory;
+    int64_t *active, *order; /* samples of positive weight; those of an epoch */
+    void *centre;            /* W_c / step, shaped like A; NULL: there is none */
+    double *centre_b, inverse_step;
+    void *sum; /* of the centres of a run */
+    double *sum_b;
+    int64_t n_summed;
+    double *total;            /* a sum over the samples, shaped like A without its padded classes */
+    double *factors, *factor; /* of a load of rows; 1 / scale */
+    const char **sources;
+    void **row_pointers;
+    void *rows, *metric_rows, *metric; /* packed; metric: (ldw,), or NULL */
+};
+
+static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
+{
+    if (error) *error = (rc_error){argument, message, -1, -1, 0};
+    return status;
+}
+
+static double number(const void *p, int64_t i, rc_dtype real)
+{
+    return real == RC_FLOAT32 ? ((const float *)p)[i] : ((const double *)p)[i];
+}
+
+static void put(void *p, int64_t i, rc_dtype real, double x)
+{
+    if (real == RC_FLOAT32)
+        ((float *)p)[i] = (float)x;
+    else
+        ((double *)p)[i] = x;
+}
+
+static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
+
+static int64_t row_start(const rc_matrix *X, int64_t row)
+{
+    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
+}
+
+static int64_t column_of(const rc_matrix *X, int64_t k)
+{
+    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
+}
+
+/* Where weight (c, d) stands in A */
+static int64_t place(const rc_dual *s, int64_t c, int64_t d)
+{
+    return s->sparse ? d * s->work.ldw + c : c * s->work.ldw + d;
+}
+
+static int64_t length_of_A(const rc_dual *s) { return (s->sparse ? s->D : s->C) * s->work.ldw; }
+
+/* ---------------------------------------------------------------- random order: SplitMix64, anew in every epoch */
+
+static uint64_t mix64(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static int64_t random_below(uint64_t *state, int64_t n)
+{
+    const uint64_t r = mix64(*state += 0x9e3779b97f4a7c15u);
+    if ((uint64_t)n >> 32) return (int64_t)(r % (uint64_t)n);
+    return (int64_t)(((r >> 32) * (uint64_t)n) >> 32);
+}
+
+/* The samples that are awake, in a random order of runs of neighbours; returns how many */
+static int64_t make_order(rc_dual *s)
+{
+    uint64_t random = mix64(mix64(s->options.seed) + (uint64_t)s->epoch);
+    int64_t n = 0, *order = s->order, run = s->run;
+    for (int64_t a = 0; a < s->n_active; a++) {
+        const int64_t i = s->active[a];
+        if (s->work.wait[i])
+            s->work.wait[i]--;
+        else
+            order[n++] = i;
+    }
+    const int64_t n_runs = n / run; /* what is left over comes last */
+    for (int64_t i = 0; i < n_runs - 1; i++) {
+        const int64_t j = i + random_below(&random, n_runs - i);
+        for (int64_t k = 0; k < run && j != i; k++) {
+            const int64_t other = order[j * run + k];
+            order[j * run + k] = order[i * run + k];
+            order[i * run + k] = other;
+        }
+    }
+    return n;
+}
+
+/* ---------------------------------------------------------------- an epoch */
+
+static int asked_to_stop(const rc_control *control, struct timespec *polled)
+{
+    struct timespec now;
+    if (!control->poll) return 0;
+    timespec_get(&now, TIME_UTC);
+    const double elapsed = (double)(now.tv_sec - polled->tv_sec) + 1e-9 * (double)(now.tv_nsec - polled->tv_nsec);
+    if (elapsed < 0.02 && elapsed >= 0) return 0;
+    *polled = now;
+    return control->poll(control->poll_context);
+}
+
+static double work_per_row(const rc_dual *s)
+{
+    const double numbers = s->sparse ? (double)s->problem.X.nnz / (double)s->N : (double)s->D;
+    return (numbers + 16) * (double)s->C;
+}
+
+/* Samples rows[0 .. n) as padded reals, standardised */
+static void load_rows(rc_dual *s, const int64_t *rows, int64_t n)
+{
+    const rc_matrix *X = &s->problem.X;
+    const rc_dual_options *q = &s->options;
+    for (int64_t r = 0; r < n; r++) s->sources[r] = (const char *)X->data + rows[r] * X->row_stride;
+    s->k->pack_rows(s->sources, X->dtype, X->column_stride, n, s->D, s->rows, s->work.ldw);
+    if (q->center || s->factor) s->k->standardize_block(s->row_pointers, n, s->D, 0, q->center, s->factor);
+}
+
+/* Asks memory for the rows that come next: their order is random, and no hardware can guess it */
+static void prefetch_rows(const rc_dual *s, const int64_t *rows, int64_t n)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    const rc_matrix *X = &s->problem.X;
+    const int64_t bytes = X->column_stride == rc_item_size(X->dtype) ? s->D * rc_item_size(X->dtype) : 0;
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t i = rows[r];
+        const char *row = (const char *)X->data + i * X->row_stride;
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+        __builtin_prefetch(s->work.label + i, 0, 2);
+        __builtin_prefetch(s->work.weight + i, 0, 2);
+        __builtin_prefetch(s->work.square + i, 0, 2);
+        __builtin_prefetch(offset(s->work.dual, i * s->C, s->k->real_size), 1, 2);
+    }
+#else
+    (void)s, (void)rows, (void)n;
+#endif
+}
+
+/* W = prox(A), where a dense problem keeps it */
+static void apply_prox(rc_dual *s)
+{
+    if (!s->work.W) return;
+    const int64_t n = length_of_A(s);
+    if (s->work.group > 0)
+        s->k->group_prox(s->work.A, s->C, s->work.ldw, s->work.group, s->work.W);
+    else
+        s->k->penalty_prox(s->work.A, n, s->work.l1, 1, s->work.W);
+}
+
+static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
+                           rc_error *error)
+{
+    const double per_row = work_per_row(s);
+    double work = 0;
+    const int64_t n = make_order(s);
+    s->epoch++;
+    s->work.gap = 0;
+    for (int64_t first = 0; first < n; first += s->load) {
+        const int64_t rows = n - first < s->load ? n - first : s->load;
+        work += per_row * (double)rows;
+        if (work > WORK_PER_POLL) {
+            work = 0;
+            if (asked_to_stop(control, polled)) return fail(error, RC_INTERRUPTED, "", "interrupted");
+        }
+        if (s->sparse)
+            s->k->dual_csr(&s->work, s->order + first, rows, &s->csr, s->factor);
+        else {
+            const int64_t next = first + PREFETCHED * s->load, left = n - next;
+            load_rows(s, s->order + first, rows);
+            if (left > 0) prefetch_rows(s, s->order + next, left < s->load ? left : s->load);
+            if (s->metric) s->k->multiply_rows(s->rows, s->metric, rows, s->work.ldw, s->metric_rows);
+            s->k->dual_rows(&s->work, s->order + first, rows, s->rows, s->metric ? s->metric_rows : s->rows);
+        }
+        *n_visits += rows;
+    }
+    if (!isfinite(s->work.gap))
+        return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but the scores overflow the compute type");
+    return RC_OK;
+}
+
+/* Moves the centre to the weights and the intercept, and adds these to the sums of the run */
+static void recentre(rc_dual *s)
+{
+    s->k->recentre(&s->work, s->D, s->sparse, s->work.curvature * s->inverse_step, s->centre, s->sum);
+    if (s->centre) apply_prox(s);
+    for (int64_t c = 0; c < s->C; c++) {
+        s->sum_b[c] += s->work.b[c];
+        s->centre_b[c] = s->work.b[c];
+        s->work.b[c] -= s->work.intercept * s->work.residual[c];
+    }
+    s->n_summed++;
+}
+
+rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_centres, int64_t n_epochs, double *gap,
+                      int64_t *n_visits, rc_error *error)
+{
+    struct timespec polled = {0, 0};
+    rc_status status = RC_OK;
+    memset(s->sum, 0, (size_t)length_of_A(s) * s->k->real_size);
+    memset(s->sum_b, 0, (size_t)s->C * sizeof(double));
+    s->n_summed = 0;
+    *n_visits = 0;
+    for (int64_t c = 0; c < n_centres && status == RC_OK; c++) {
+        for (int64_t e = 0; e < n_epochs && status == RC_OK; e++)
+            status = one_epoch(s, control, &polled, n_visits, error);
+        if (status == RC_OK) recentre(s);
+    }
+    *gap = s->work.gap;
+    return status;
+}
+
+/* ---------------------------------------------------------------- sums over all samples */
+
+/* total = sum of factors of the sample times its row, of n_rows classes; `by_class`: the factors are its weight at its
+ * label, otherwise weight times slopes */
+static rc_status sum_samples(rc_dual *s, const rc_control *control, int by_class, int64_t n_rows, rc_error *error)
+{
+    struct timespec polled = {0, 0};
+    const int64_t load = s->sparse ? 1 : s->load, ld = s->work.ldw;
+    memset(s->total, 0, (size_t)(s->sparse ? s->D * n_rows : n_rows * ld) * sizeof(double));
+    for (int64_t first = 0, at = 0, n; first < s->n_active; first = at) {
+        int any = 0;
+        for (n = 0; n < load && at < s->n_active; at++) {
+            const int64_t i = s->active[at];
+            double *f = s->factors + n * n_rows;
+            int some = by_class;
+            for (int64_t c = 0; c < n_rows; c++) {
+                const double slope =
+                    by_class ? c == s->work.label[i] : number(s->work.dual, i * s->C + c, s->options.real);
+                f[c] = s->work.weight[i] * slope;
+                some |= slope != 0;
+            }
+            if (some) s->order[n++] = i;
+            any |= some;
+        }
+        if ((first & (SAMPLES_PER_POLL - 1)) < load * 2 && asked_to_stop(control, &polled))
+            return fail(error, RC_INTERRUPTED, "", "interrupted");
+        if (!any) continue;
+        if (s->sparse)
+            s->k->sum_csr(s->factors, s->order[0], n_rows, &s->csr, s->factor, s->total);
+        else {
+            load_rows(s, s->order, n);
+            s->k->sum_rows(s->factors, n, n_rows, s->rows, ld, s->total);
+        }
+    }
+    return RC_OK;
+}
+
+/* out (n_rows, D) = total */
+static void copy_total(const rc_dual *s, int64_t n_rows, double *out)
+{
+    for (int64_t first = 0; first < s->D; first += TILE)
+        for (int64_t c = 0; c < n_rows; c++)
+            for (int64_t d = first; d < s->D && d < first + TILE; d++)
+                out[c * s->D + d] = s->total[s->sparse ? d * n_rows + c : c * s->work.ldw + d];
+}
+
+/* n numbers of A from `at` on: centre - total */
+static void set_row(const rc_dual *s, int64_t at, const double *total, int64_t n)
+{
+    if (s->options.real == RC_FLOAT32) {
+        float *A = (float *)s->work.A + at;
+        const float *centre = s->centre ? (const float *)s->centre + at : NULL;
+        for (int64_t i = 0; i < n; i++) A[i] = (float)((centre ? centre[i] : 0) - total[i]);
+    } else {
+        double *A = (double *)s->work.A + at;
+        const double *centre = s->centre ? (const double *)s->centre + at : NULL;
+        for (int64_t i = 0; i < n; i++) A[i] = (centre ? centre[i] : 0) - total[i];
+    }
+}
+
+rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, double *residual, double *linear_out,
+                          double *largest_out, rc_error *error)
+{
+    const rc_dtype real = s->options.real;
+    const rc_status status = sum_samples(s, control, 0, s->C, error);
+    if (status != RC_OK) return status;
+    double linear = 0, largest = 0;
+    memset(s->work.residual, 0, (size_t)s->C * sizeof(double));
+    for (int64_t a = 0; a < s->n_active; a++) {
+        const int64_t i = s->active[a];
+        double sum = 0;
+        for (int64_t c = 0; c < s->C; c++) {
+            const double g = number(s->work.dual, i * s->C + c, real);
+            s->work.residual[c] += s->work.weight[i] * g;
+            sum += s->C == 1 ? fabs(g) : c == s->work.label[i] ? 0 : g;
+        }
+        linear += s->work.weight[i] * sum;
+        largest = sum > largest ? sum : largest;
+    }
+    const int64_t n_rows = s->sparse ? s->D : s->C, n = s->sparse ? s->C : s->D, ld = s->work.ldw;
+    for (int64_t r = 0; r < n_rows; r++) set_row(s, r * ld, s->total + r * (s->sparse ? s->C : ld), n);
+    for (int64_t c = 0; c < s->C; c++) s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
+    apply_prox(s);
+    if (V) copy_total(s, s->C, V);
+    memcpy(residual, s->work.residual, (size_t)s->C * sizeof(double));
+    *linear_out = linear;
+    *largest_out = largest;
+    return RC_OK;
+}
+
+rc_status rc_dual_class_sums(rc_dual *s, const rc_control *control, double *shares, double *out, rc_error *error)
+{
+    const int64_t n_rows = s->C == 1 ? 2 : s->C;
+    const rc_status status = sum_samples(s, control, 1, n_rows, error);
+    if (status != RC_OK) return status;
+    for (int64_t c = 0; c < n_rows; c++) shares[c] = 0;
+    for (int64_t a = 0; a < s->n_active; a++) shares[s->work.label[s->active[a]]] += s->work.weight[s->active[a]];
+    copy_total(s, n_rows, out);
+    return RC_OK;
+}
+
+/* ---------------------------------------------------------------- parameters in and out */
+
+static double metric_of(const rc_dual *s, int64_t d) { return s->metric ? s->options.metric[d] : 1; }
+
+void rc_dual_set_centre(rc_dual *s, const void *W, const double *b, double step, double intercept_step)
+{
+    const rc_dtype real = s->options.real;
+    const double inverse = step > 0 && s->centre ? 1 / step : 0;
+    for (int64_t d = 0; d < s->D && s->centre; d++)
+        for (int64_t c = 0; c < s->C; c++) {
+            const int64_t at = place(s, c, d);
+            const double before = number(s->centre, at, real);
+            put(s->centre, at, real, inverse > 0 ? inverse / metric_of(s, d) * number(W, c * s->D + d, real) : 0);
+            put(s->work.A, at, real, number(s->work.A, at, real) - before + number(s->centre, at, real));
+        }
+    s->inverse_step = inverse;
+    s->work.curvature = 1 / (2 * s->options.penalty.l2 + inverse);
+    s->work.intercept = intercept_step;
+    for (int64_t c = 0; c < s->C; c++) {
+        s->centre_b[c] = b ? b[c] : 0;
+        s->work.b[c] = s->centre_b[c] - intercept_step * s->work.residual[c];
+    }
+    apply_prox(s);
+}
+
+void rc_dual_parameters(const rc_dual *s, int averaged, void *W, double *b)
+{
+    const rc_dtype real = s->options.real;
+    if (averaged && s->n_summed) {
+        const double share = 1 / (double)s->n_summed;
+        for (int64_t first = 0; first < s->D; first += TILE)
+            for (int64_t c = 0; c < s->C; c++)
+                for (int64_t d = first; d < s->D && d < first + TILE; d++)
+                    put(W, c * s->D + d, real, share * number(s->sum, place(s, c, d), real));
+        for (int64_t c = 0; c < s->C; c++) b[c] = share * s->sum_b[c];
+        return;
+    }
+    const void *from = s->work.W ? s->work.W : s->work.A;
+    const double l1 = s->work.l1, group = s->work.group;
+    for (int64_t d = 0; d < s->D; d++) {
+        double factor = s->work.curvature * metric_of(s, d);
+        if (s->sparse && group > 0) {
+            double square = 0;
+            for (int64_t c = 0; c < s->C; c++) {
+                const double a = number(from, place(s, c, d), real);
+                square += a * a;
+            }
+            factor *= sqrt(square) > group ? 1 - group / sqrt(square) : 0;
+        }
+        for (int64_t c = 0; c < s->C; c++) {
+            double a = number(from, place(s, c, d), real);
+            if (s->sparse && l1 > 0) a = a > l1 ? a - l1 : a < -l1 ? a + l1 : 0;
+            put(W, c * s->D + d, real, factor * a);
+        }
+    }
+    memcpy(b, s->work.b, (size_t)s->C * sizeof(double));
+}
+
+void rc_dual_get_state(const rc_dual *s, rc_dual_state *state)
+{
+    const rc_dtype real = s->options.real;
+    memcpy(state->slopes, s->work.dual, (size_t)(s->N * s->C) * s->k->real_size);
+    for (int64_t d = 0; d < s->D; d++)
+        for (int64_t c = 0; c < s->C; c++)
+            put(state->centre, c * s->D + d, real, s->centre ? number(s->centre, place(s, c, d), real) : 0);
+    memcpy(state->centre_b, s->centre_b, (size_t)s->C * sizeof(double));
+    memcpy(state->wait, s->work.wait, (size_t)s->N);
+    memcpy(state->patience, s->work.patience, (size_t)s->N);
+    state->curvature = s->work.curvature;
+    state->inverse_step = s->inverse_step;
+    state->intercept = s->work.intercept;
+    state->epoch = s->epoch;
+}
+
+void rc_dual_set_state(rc_dual *s, const rc_dual_state *state)
+{
+    const rc_dtype real = s->options.real;
+    memcpy(s->work.dual, state->slopes, (size_t)(s->N * s->C) * s->k->real_size);
+    for (int64_t d = 0; d < s->D && s->centre; d++)
+        for (int64_t c = 0; c < s->C; c++)
+            put(s->centre, place(s, c, d), real, number(state->centre, c * s->D + d, real));
+    memcpy(s->centre_b, state->centre_b, (size_t)s->C * sizeof(double));
+    memcpy(s->work.wait, state->wait, (size_t)s->N);
+    memcpy(s->work.patience, state->patience, (size_t)s->N);
+    s->work.curvature = state->curvature;
+    s->inverse_step = state->inverse_step;
+    s->work.intercept = state->intercept;
+    s->epoch = state->epoch;
+}
+
+/* ---------------------------------------------------------------- beginning and end */
+
+static void *carve(char *memory, size_t *used, int64_t n, size_t size)
+{
+    void *p = memory ? memory + *used : NULL;
+    *used += ((size_t)n * size + 127) / 64 * 64;
+    return p;
+}
+
+/* Bytes of all buffers, and pointers to them */
+static size_t layout(rc_dual *s, char *memory)
+{
+    const size_t size = s->k->real_size;
+    rc_dual_work *w = &s->work;
+    const int64_t C = s->C, sums = C > 1 ? C : 2, n_A = length_of_A(s) + s->k->lanes;
+    const int thresholds = s->options.penalty.l1 > 0 || s->options.penalty.group > 0;
+    size_t used = 0;
+    w->A = carve(memory, &used, n_A, size);
+    w->W = carve(memory, &used, thresholds && !s->sparse ? n_A : 0, size);
+    s->centre = carve(memory, &used, s->options.proximal ? n_A : 0, size);
+    s->total = carve(memory, &used, s->sparse ? s->D * sums : sums * w->ldw, sizeof(double));
+    w->dual = carve(memory, &used, s->N * C, size);
+    w->weight = carve(memory, &used, s->N, sizeof(double));
+    w->square = carve(memory, &used, s->N, sizeof(double));
+    w->label = carve(memory, &used, s->N, sizeof *w->label);
+    w->wait = carve(memory, &used, s->N, 1);
+    w->patience = carve(memory, &used, s->N, 1);
+    s->active = carve(memory, &used, s->N, sizeof *s->active);
+    s->order = carve(memory, &used, s->N + SPARSE_ROWS, sizeof *s->order);
+    w->b = carve(memory, &used, C, sizeof(double));
+    w->residual = carve(memory, &used, C, sizeof(double));
+    s->centre_b = carve(memory, &used, C, sizeof(double));
+    s->sum = carve(memory, &used, n_A, size);
+    s->sum_b = carve(memory, &used, C, sizeof(double));
+    w->scratch = carve(memory, &used, 3 * (C + 16), sizeof(double));
+    s->factors = carve(memory, &used, s->load * sums, sizeof(double));
+    s->factor = carve(memory, &used, s->options.scale ? s->D : 0, sizeof(double));
+    s->sources = carve(memory, &used, s->load, sizeof *s->sources);
+    s->row_pointers = carve(memory, &used, s->load, sizeof *s->row_pointers);
+    s->rows = carve(memory, &used, s->sparse ? 0 : s->load * w->ldw + s->k->lanes, size);
+    s->metric = carve(memory, &used, s->options.metric ? s->D + s->k->lanes * 2 : 0, size);
+    s->metric_rows = carve(memory, &used, s->options.metric && !s->sparse ? s->load * w->ldw + s->k->lanes : 0, size);
+    if (!s->options.metric) s->metric = NULL;
+    if (!(thresholds && !s->sparse)) w->W = NULL;
+    if (!s->options.proximal) s->centre = NULL;
+    if (!s->options.scale) s->factor = NULL;
+    return used;
+}
+
+static rc_status check_options(const rc_problem *problem, const rc_dual_options *q, rc_error *error)
+{
+    if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
+        return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
+    if (problem->loss != RC_HINGE && problem->loss != RC_CRAMMER_SINGER)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "must be hinge or crammer_singer");
+    if (!problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
+    if (problem->n_models != 1) return fail(error, RC_ERROR_ARGUMENT, "W", "must be one model");
+    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+    if (problem->X.indices && q->center)
+        return fail(error, RC_ERROR_ARGUMENT, "standardize", "must not move the features of a CSR matrix");
+    if (q->penalty.l1 != 0 && q->penalty.group != 0)
+        return fail(error, RC_ERROR_ARGUMENT, "penalty", "must not have an L1 and a group part at once");
+    if (q->metric && (!q->proximal || q->penalty.l2 > 0))
+        return fail(error, RC_ERROR_ARGUMENT, "metric", "is for a centre, and a penalty without an L2 part");
+    if (!q->proximal && !(q->penalty.l2 > 0))
+        return fail(error, RC_ERROR_ARGUMENT, "penalty", "must have an L2 part where no proximal step is taken");
+    return RC_OK;
+}
+
+/* ||x||^2 of a CSR row whose columns may repeat; `scratch` (D,) is and stays zero. */
+static double sparse_square(const rc_dual *s, int64_t row, void *values, double *scratch)
+{
+    const rc_matrix *X = &s->problem.X;
+    const int64_t first = row_start(X, row), n = row_start(X, row + 1) - first;
+    const char *source = (const char *)X->data + first * rc_item_size(X->dtype);
+    double square = 0;
+    if (n) s->k->pack_rows(&source, X->dtype, rc_item_size(X->dtype), 1, n, values, n);
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t d = column_of(X, first + k);
+        scratch[d] += number(values, k, s->options.real) * (s->factor ? s->factor[d] : 1);
+    }
+    for (int64_t k = 0; k < n; k++) {
+        double *at = scratch + column_of(X, first + k);
+        square += *at * *at * (s->metric ? s->options.metric[column_of(X, first + k)] : 1);
+        *at = 0;
+    }
+    return square;
+}
+
+/* sum of metric x^2 of row r of those loaded */
+static double dense_square(const rc_dual *s, int64_t r)
+{
+    const void *x = offset(s->rows, r * s->work.ldw, s->k->real_size);
+    double square = 0;
+    if (!s->metric) return s->k->penalty_value(x, s->work.ldw, 0, 1);
+    for (int64_t d = 0; d < s->D; d++) {
+        const double value = number(x, d, s->options.real);
+        square += s->options.metric[d] * value * value;
+    }
+    return square;
+}
+
+/* Labels, shares of the weights, squared norms; every number of X is seen here. */
+static rc_status read_samples(rc_dual *s, const rc_control *control, rc_error *error)
+{
+    const rc_problem *problem = &s->problem;
+    const rc_matrix *X = &problem->X;
+    const rc_rows all = {NULL, 0, 1, s->N};
+    const rc_kernels *wide = rc_kernels_for(RC_FLOAT64);
+    struct timespec polled = {0, 0};
+    rc_dual_work *w = &s->work;
+    double sum = 0, longest = 0;
+    void *values = NULL;
+
+    /* labels pass through `square`, which holds them exactly */
+    wide->load_vector(&problem->y, &all, 0, s->N, s->N, w->square);
+    for (int64_t i = 0; i < s->N; i++) {
+        w->label[i] = (int32_t)w->square[i];
+        w->weight[i] = 1;
+    }
+    if (problem->weights.data) wide->load_vector(&problem->weights, &all, 0, s->N, s->N, w->weight);
+    for (int64_t i = 0; i < s->N; i++) sum += w->weight[i];
+    for (int64_t i = 0; i < s->N; i++) {
+        w->weight[i] /= sum;
+        if (w->weight[i] > 0) s->active[s->n_active++] = i;
+    }
+    if (s->sparse) {
+        for (int64_t i = 0; i < s->N; i++) {
+            const double length = (double)(row_start(X, i + 1) - row_start(X, i));
+            longest = length > longest ? length : longest;
+        }
+        values = malloc(((size_t)longest + 1) * s->k->real_size);
+        if (!values) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    }
+    double check = 0;
+    rc_status status = RC_OK;
+    for (int64_t a = 0, n; a < s->n_active && status == RC_OK; a += n) {
+        n = s->n_active - a < s->load ? s->n_active - a : s->load;
+        if (!s->sparse) load_rows(s, s->active + a, n);
+        for (int64_t r = 0; r < n; r++) {
+            const int64_t i = s->active[a + r];
+            w->square[i] = s->sparse ? sparse_square(s, i, values, s->total) : dense_square(s, r);
+            check += w->square[i] * 0;
+        }
+        if (a % 1024 < n && asked_to_stop(control, &polled)) status = fail(error, RC_INTERRUPTED, "", "interrupted");
+    }
+    free(values);
+    if (status != RC_OK || check == 0) return status;
+    const rc_rows seen = {s->active, 0, 1, s->n_active};
+    if (rc_find_not_finite(problem, &seen, error)) return RC_ERROR_NOT_FINITE;
+    return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but too large for the compute type");
+}
+
+rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *options, const rc_control *control,
+                         rc_dual **dual, rc_error *error)
+{
+    rc_status status = check_options(problem, options, error);
+    if (status != RC_OK) return status;
+    rc_dual *s = calloc(1, sizeof *s);
+    if (!s) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    const rc_matrix *X = &problem->X;
+    s->problem = *problem;
+    s->options = *options;
+    s->k = rc_kernels_for(options->real);
+    s->N = X->n_rows;
+    s->D = X->n_columns;
+    s->C = problem->n_classes;
+    s->sparse = X->indices != NULL;
+    s->csr = (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, NULL};
+    rc_dual_work *w = &s->work;
+    const int64_t lanes = s->k->lanes, size = (int64_t)s->k->real_size;
+    w->loss = problem->loss;
+    w->C = s->C;
+    if (s->sparse) {
+        w->ldw = s->C < 3 ? s->C : (s->C + 3) / 4 * 4;
+        s->load = SPARSE_ROWS;
+        s->run = 1;
+    } else {
+        w->n_vectors = (s->D + lanes - 1) / lanes;
+        w->ldw = w->n_vectors * lanes;
+        if (w->ldw * size % 1024 == 0) w->ldw += lanes; /* the classes of a column must not share a cache set */
+        const int by_columns = X->column_stride != rc_item_size(X->dtype) && X->row_stride == rc_item_size(X->dtype);
+        const int64_t fitting = LOAD_BYTES / (s->D * size);
+        s->load = by_columns || fitting > MOST_LOADED ? MOST_LOADED : fitting > 1 ? fitting : 1;
+        /* where features are contiguous, a cache line has several samples: they are visited together */
+        s->run = by_columns ? MOST_LOADED : 1;
+    }
+    const size_t bytes = (layout(s, NULL) + 127) / 64 * 64;
+    s->memory = aligned_alloc(64, bytes);
+    if (!s->memory) {
+        free(s);
+        return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    }
+    memset(s->memory, 0, bytes);
+    layout(s, s->memory);
+    for (int64_t d = 0; d < s->D && s->factor; d++) s->factor[d] = 1 / options->scale[d];
+    for (int64_t r = 0; r < s->load && !s->sparse; r++)
+        s->row_pointers[r] = offset(s->rows, r * w->ldw, s->k->real_size);
+    for (int64_t d = 0; d < s->D && s->metric; d++) put(s->metric, d, options->real, options->metric[d]);
+    w->metric = s->metric;
+    w->l1 = options->penalty.l1;
+    w->group = options->penalty.group;
+    w->curvature = options->penalty.l2 > 0 ? 1 / (2 * options->penalty.l2) : 0;
+    status = read_samples(s, control, error);
+    if (status != RC_OK) {
+        rc_dual_free(s);
+        return status;
+    }
+    *dual = s;
+    return RC_OK;
+}
+
+void rc_dual_free(rc_dual *s)
+{
+    if (!s) return;
+    free(s->memory);
+    free(s);
+}

@@ -1,0 +1,483 @@
+/*
+ * Dual coordinate ascent for the hinges: what one sample does, a block of samples a call.
+ *
+ * A sample has slopes g_j, the derivative of its loss in its scores: g_j = u_j for j != y and g_y = -sum_{j != y} u_j,
+ * with 0 <= u_j <= 1 (hinge), or u_j >= 0 and sum u_j <= 1 (crammer_singer).  With its scores s, and q = weight
+ * (curvature x^T metric x + intercept) an upper bound of what a unit of its slopes changes them by, it solves
+ *
+ *     min_u  q/2 ||g - t||^2 - sum_{j != y} u_j,    t = g_old + s / q
+ *
+ * exactly: u_j = clip(t_j + 1/q - theta, 0, 1) with theta = t_y + sum u, or max(0, .) instead of clip and a theta that
+ * keeps the sum at most 1.  Either way theta is the root of an increasing, piecewise linear function (Crammer and
+ * Singer, JMLR 2, 2001; Keerthi et al., "A sequential dual method for large scale multi-class linear SVMs", KDD 2008).
+ *
+ * The scores are s = curvature prox(A) metric x + b, where A = centre - sum_i weight_i g_i x_i^T, prox is the threshold
+ * of the penalty and metric is diagonal; A changes by -weight (g - g_old) x^T, the intercept b by -intercept weight (g
+ * - g_old).
+ */
+#ifndef REGCORE_DUAL_H
+#define REGCORE_DUAL_H
+
+#include <math.h>
+
+#include "kernels.h"
+#include "parameters.h"
+#include "simd.h"
+#include "sparse.h"
+#include "stochastic.h"
+
+enum { NEWTON_STEPS = 100, MOST_PATIENCE = 31 };
+
+/* of a sum of dual variables, which are at most 1 */
+#define ROOT_TOLERANCE (RC_REAL_BITS == 32 ? 1e-9 : 1e-14)
+
+#if LANES == 1
+#define DUAL_CLASSES 4
+#elif RC_VECTOR_BYTES == 64
+#define DUAL_CLASSES 12
+#else
+#define DUAL_CLASSES 8
+#endif
+
+/* ---------------------------------------------------------------- the problem of one sample */
+
+/* The root of theta - t_y - sum_j clip(a_j - theta, 0, 1); a_y is -infinity */
+static double box_root(const double *a, int64_t n, double t_y, double theta)
+{
+    double low = t_y, high = t_y + (double)n;
+    for (int step = 0; step < NEWTON_STEPS; step++) {
+        double sum = 0, slope = 1;
+        for (int64_t j = 0; j < n; j++) {
+            const double u = a[j] - theta, v = u < 0 ? 0 : u;
+            sum += v > 1 ? 1 : v;
+            slope += u > 0 && u < 1 ? 1 : 0;
+        }
+        const double value = theta - t_y - sum, next = theta - value / slope;
+        if (next == theta || !(high - low > 0)) break;
+        if (value > 0)
+            high = theta;
+        else
+            low = theta;
+        theta = next > low && next < high ? next : low + (high - low) / 2;
+        if (fabs(value) <= ROOT_TOLERANCE) break;
+    }
+    return theta;
+}
+
+/* The root of min(1, theta - t_y) - sum_j max(a_j - theta, 0), which is concave: Newton's method comes from the left */
+static double simplex_root(const double *a, int64_t n, double t_y, double theta)
+{
+    double last = -HUGE_VAL;
+    for (int step = 0; step < NEWTON_STEPS; step++) {
+        double sum = 0, slope = 0;
+        for (int64_t j = 0; j < n; j++) {
+            const double u = a[j] - theta;
+            sum += u > 0 ? u : 0;
+            slope += u > 0 ? 1 : 0;
+        }
+        const double room = theta - t_y;
+        if (room < 1) slope += 1;
+        if (slope == 0) {
+            theta = t_y; /* too far to the right */
+            continue;
+        }
+        const double next = theta - ((room < 1 ? room : 1) - sum) / slope;
+        if (next == theta || (step > 1 && next <= last)) break;
+        last = theta = next;
+    }
+    return theta;
+}
+
+/* Solves sample i at the scores s (overwritten by the change of its slopes); 0: nothing has changed. */
+RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
+{
+    const int64_t C = w->C, padded = (C + 7) / 8 * 8, y = w->label[i];
+    const double weight = w->weight[i];
+    const double q = fmax(weight * (w->curvature * w->square[i] + w->intercept), 1e-300);
+    real *RC_RESTRICT g = (real *)w->dual + i * C;
+    double *RC_RESTRICT a = w->scratch;
+    int changed = 0;
+
+    if (C == 1) {
+        const double sign = y ? -1 : 1, u = sign * g[0], margin = 1 + sign * s[0];
+        w->gap += weight * ((margin > 0 ? margin : 0) - u * margin);
+        const double best = u + margin / q;
+        const real after = (real)(sign * (best < 0 ? 0 : best > 1 ? 1 : best));
+        s[0] = (double)after - g[0];
+        g[0] = after;
+        changed = s[0] != 0;
+    } else {
+        const double s_y = s[y], t_y = g[y] + s_y / q;
+        double loss = 0, product = 0, most = 0;
+        for (int64_t j = 0; j < C; j++) {
+            const double margin = j == y ? 0 : 1 + s[j] - s_y, positive = margin > 0 ? margin : 0;
+            loss += positive;
+            most = positive > most ? positive : most;
+            product += j == y ? 0 : g[j] * margin;
+        }
+        w->gap += weight * ((w->loss == RC_HINGE ? loss : most) - product);
+        if (g[y] != 0 || most > 0) {
+            for (int64_t j = 0; j < C; j++) a[j] = g[j] + (s[j] + 1) / q;
+            for (int64_t j = C; j < padded; j++) a[j] = -HUGE_VAL;
+            a[y] = -HUGE_VAL;
+            const int box = w->loss == RC_HINGE;
+            const double theta = (box ? box_root : simplex_root)(a, padded, t_y, t_y - g[y]);
+            double sum = 0;
+            for (int64_t j = 0; j < C; j++) {
+                double u = a[j] - theta;
+                u = u < 0 ? 0 : box && u > 1 ? 1 : u;
+                const real after = (real)u;
+                sum += after;
+                s[j] = (double)after - g[j];
+                if (j != y) g[j] = after;
+                changed |= j != y && s[j] != 0;
+            }
+            const real after = (real)-sum;
+            s[y] = (double)after - g[y];
+            g[y] = after;
+        }
+    }
+    if (!changed) {
+        /* it may sleep, the longer the oftener it had nothing to do */
+        const int patience = 2 * w->patience[i] + 1;
+        w->patience[i] = w->wait[i] = (uint8_t)(patience < MOST_PATIENCE ? patience : MOST_PATIENCE);
+        return 0;
+    }
+    w->patience[i] = 0;
+    for (int64_t c = 0; c < C; c++) {
+        w->residual[c] += weight * s[c];
+        w->b[c] -= w->intercept * weight * s[c];
+    }
+    return 1;
+}
+
+/* ---------------------------------------------------------------- dense rows */
+
+/* out[c] = A[c] . x for n classes, in `ways` independent sums each */
+RC_INLINE void dot_classes(const int n, const int ways, const real *RC_RESTRICT A, int64_t ld,
+                           const real *RC_RESTRICT x, int64_t n_vectors, double scale, double *RC_RESTRICT out)
+{
+    vreal sum[(DUAL_CLASSES + LANES) * 2];
+    RC_UNROLL for (int c = 0; c < n * ways; c++) sum[c] = v_set(0);
+    int64_t v = 0;
+    for (; v + ways <= n_vectors; v += ways) RC_UNROLL for (int u = 0; u < ways; u++)
+        {
+            vreal xv = v_load(x + (v + u) * LANES);
+            v_pin(xv);
+            RC_UNROLL for (int c = 0; c < n; c++) sum[u * n + c] += v_load(A + c * ld + (v + u) * LANES) * xv;
+        }
+    for (; v < n_vectors; v++) {
+        const vreal xv = v_load(x + v * LANES);
+        RC_UNROLL for (int c = 0; c < n; c++) sum[c] += v_load(A + c * ld + v * LANES) * xv;
+    }
+    RC_UNROLL for (int u = 1; u < ways; u++) RC_UNROLL for (int c = 0; c < n; c++) sum[c] += sum[u * n + c];
+    RC_UNROLL for (int c = 0; c < n; c += LANES)
+    {
+        vreal part[LANES];
+        real lanes[LANES];
+        RC_UNROLL for (int i = 0; i < LANES; i++) part[i] = c + i < n ? sum[c + i] : v_set(0);
+        v_store(lanes, v_sums(part));
+        for (int i = 0; i < LANES && c + i < n; i++) out[c + i] = scale * lanes[i];
+    }
+}
+
+#define DOT_CASE(n)                                                                                                    \
+    case n: dot_classes(n, (n) < 6 ? 2 : 1, A, ld, x, n_vectors, scale, out); break;
+
+static void dot_some(int64_t n, const real *A, int64_t ld, const real *x, int64_t n_vectors, double scale, double *out)
+{
+    switch (n) {
+        DOT_CASE(1)
+        DOT_CASE(2)
+        DOT_CASE(3)
+        DOT_CASE(4)
+#if DUAL_CLASSES > 4
+        DOT_CASE(5)
+        DOT_CASE(6)
+        DOT_CASE(7)
+        DOT_CASE(8)
+#endif
+#if DUAL_CLASSES > 8
+        DOT_CASE(9)
+        DOT_CASE(10)
+        DOT_CASE(11)
+        DOT_CASE(12)
+#endif
+    }
+}
+
+/* A += change x, and, where there is a threshold, W = soft(A) */
+RC_INLINE void add_row(real change, const real *RC_RESTRICT x, int64_t n_vectors, real threshold, real *RC_RESTRICT A,
+                       real *RC_RESTRICT W)
+{
+    const vreal f = v_set(change);
+    if (!W) {
+        for (int64_t v = 0; v < n_vectors; v++)
+            v_store(A + v * LANES, v_load(A + v * LANES) + f * v_load(x + v * LANES));
+        return;
+    }
+    const vreal t = v_set(threshold);
+    for (int64_t v = 0; v < n_vectors; v++) {
+        const vreal a = v_load(A + v * LANES) + f * v_load(x + v * LANES);
+        v_store(A + v * LANES, a);
+        v_store(W + v * LANES, a - v_min(v_max(a, -t), t));
+    }
+}
+
+/* W = A max(0, 1 - group / ||A[:, d]||) for all features */
+static void group_rows(const real *A, int64_t C, int64_t ld, int64_t n_vectors, real group, real *W)
+{
+    for (int64_t v = 0; v < n_vectors; v++) {
+        const real *a = A + v * LANES;
+        real factor[LANES];
+        vreal square = v_set(0);
+        for (int64_t c = 0; c < C; c++) square += v_load(a + c * ld) * v_load(a + c * ld);
+        v_store(factor, square);
+        RC_UNROLL for (int i = 0; i < LANES; i++)
+        {
+            const real norm = RC_REAL_BITS == 32 ? (real)sqrtf((float)factor[i]) : (real)sqrt((double)factor[i]);
+            factor[i] = norm > group ? 1 - group / norm : 0;
+        }
+        const vreal f = v_load(factor);
+        for (int64_t c = 0; c < C; c++) v_store(W + c * ld + v * LANES, f * v_load(a + c * ld));
+    }
+}
+
+/* out[r] = metric * x[r] */
+static void multiply_rows(const void *x, const void *metric, int64_t n, int64_t ld, void *out)
+{
+    const real *m = metric;
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t d = 0; d < ld; d++) ((real *)out)[r * ld + d] = m[d] * ((const real *)x)[r * ld + d];
+}
+
+/* A, W are (C, ldw), x and metric_x (n, ldw): all padded with zeros to whole vectors */
+static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const void *x, const void *metric_x)
+{
+    const int64_t C = w->C, ld = w->ldw, n_vectors = w->n_vectors;
+    const int64_t n_pieces = (C + DUAL_CLASSES - 1) / DUAL_CLASSES;
+    real *A = w->A, *W = w->W ? w->W : A;
+    double *s = w->scratch + (C + 7) / 8 * 8;
+    for (int64_t r = 0; r < n; r++) {
+        const real *xr = (const real *)x + r * ld, *scored = (const real *)metric_x + r * ld;
+        const int64_t i = rows[r];
+        for (int64_t p = 0; p < n_pieces; p++) {
+            const int64_t c = C * p / n_pieces, m = C * (p + 1) / n_pieces - c;
+            dot_some(m, W + c * ld, ld, scored, n_vectors, w->curvature, s + c);
+        }
+        for (int64_t c = 0; c < C; c++) s[c] += w->b[c];
+        if (!dual_solve(w, i, s)) continue;
+        for (int64_t c = 0; c < C; c++)
+            if (s[c] != 0)
+                add_row((real)(-w->weight[i] * s[c]), xr, n_vectors, (real)w->l1, A + c * ld,
+                        w->l1 > 0 ? W + c * ld : NULL);
+        if (w->group > 0) group_rows(A, C, ld, n_vectors, (real)w->group, W);
+    }
+}
+
+/* ---------------------------------------------------------------- CSR */
+
+enum { DUAL_RUN = 256 };
+
+/* n nonzeros of a row, in the compute type */
+typedef struct {
+    int64_t n;
+    const real *values;
+    const int32_t *columns;
+} dual_run;
+
+typedef struct {
+    real values[DUAL_RUN];
+    int32_t columns[DUAL_RUN];
+} dual_buffer;
+
+/* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors */
+RC_INLINE dual_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, dual_buffer *buffer)
+{
+    const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
+    const int64_t n = (native && narrow && !factor) || end - first < DUAL_RUN ? end - first : DUAL_RUN;
+    dual_run run = {n, (const real *)x->data + first, (const int32_t *)x->indices + first};
+    if (!narrow) {
+        for (int64_t i = 0; i < n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
+        run.columns = buffer->columns;
+    }
+    if (!native || factor) {
+        convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, n, buffer->values);
+        run.values = buffer->values;
+    }
+    for (int64_t i = 0; i < n && factor; i++) buffer->values[i] *= (real)factor[run.columns[i]];
+    return run;
+}
+
+/* Widths that are constants to the compiler: rows of A are padded to one of them, or to a multiple of 4. */
+#define FOR_DUAL_WIDTH(call)                                                                                           \
+    switch (ldw) {                                                                                                     \
+    case 1: call(1); break;                                                                                            \
+    case 2: call(2); break;                                                                                            \
+    case 4: call(4); break;                                                                                            \
+    case 8: call(8); break;                                                                                            \
+    case 12: call(12); break;                                                                                          \
+    case 16: call(16); break;                                                                                          \
+    case 20: call(20); break;                                                                                          \
+    case 24: call(24); break;                                                                                          \
+    case 32: call(32); break;                                                                                          \
+    default: call(ldw);                                                                                                \
+    }
+
+/* acc += values * A[columns] */
+RC_INLINE void plain_scores(dual_run run, const real *RC_RESTRICT A, const int64_t ldw, real *RC_RESTRICT acc)
+{
+    for (int64_t i = 0; i < run.n; i++) {
+        const real *a = A + (int64_t)run.columns[i] * ldw, value = run.values[i];
+        for (int64_t k = 0; k < ldw; k++) acc[k] += value * a[k];
+    }
+}
+
+static void plain_scores_run(dual_run run, const real *A, int64_t ldw, real *acc){
+#define PLAIN_SCORES(width) plain_scores(run, A, width, acc)
+    FOR_DUAL_WIDTH(PLAIN_SCORES)}
+
+/* A[columns] += values * change */
+RC_INLINE void add_columns(dual_run run, const real *RC_RESTRICT change, const int64_t ldw, real *RC_RESTRICT A)
+{
+    for (int64_t i = 0; i < run.n; i++) {
+        real *a = A + (int64_t)run.columns[i] * ldw;
+        const real value = run.values[i];
+        for (int64_t k = 0; k < ldw; k++) a[k] += value * change[k];
+    }
+}
+
+static void add_columns_run(dual_run run, const real *change, int64_t ldw, real *A){
+#define ADD_COLUMNS(width) add_columns(run, change, width, A)
+    FOR_DUAL_WIDTH(ADD_COLUMNS)}
+
+/* acc += values * prox(A[columns]): the threshold is taken as the weights are read */
+RC_INLINE void prox_scores(const rc_dual_work *w, dual_run run, const int64_t ldw, real *acc)
+{
+    const real t = (real)w->l1, *metric = w->metric;
+    for (int64_t i = 0; i < run.n; i++) {
+        const real *a = (const real *)w->A + (int64_t)run.columns[i] * ldw;
+        const real value = run.values[i] * (metric ? metric[run.columns[i]] : 1);
+        if (w->group > 0) {
+            const real f = value * group_factor(a, ldw, w->group, 1);
+            for (int64_t k = 0; k < ldw; k++) acc[k] += f * a[k];
+        } else
+            for (int64_t k = 0; k < ldw; k++) acc[k] += value * soft(a[k], t);
+    }
+}
+
+static void prox_scores_run(const rc_dual_work *w, dual_run run, int64_t ldw, real *acc)
+{
+#define PROX_SCORES(width) prox_scores(w, run, width, acc)
+    FOR_DUAL_WIDTH(PROX_SCORES)
+}
+
+/* A is (D, ldw) */
+static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor)
+{
+    const int64_t C = w->C, ldw = w->ldw;
+    double *s = w->scratch + (C + 7) / 8 * 8;
+    real *acc = (real *)(void *)(s + (C + 7) / 8 * 8);
+    const int plain = w->l1 == 0 && w->group == 0 && !w->metric;
+    dual_buffer buffer;
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t i = rows[r];
+        const int64_t first = index_at(x->indptr, x->index_dtype, i), end = index_at(x->indptr, x->index_dtype, i + 1);
+        dual_run run;
+        for (int64_t c = 0; c < ldw; c++) acc[c] = 0;
+        for (int64_t k = first; k < end; k += run.n) {
+            run = dual_load(x, k, end, factor, &buffer);
+            if (plain)
+                plain_scores_run(run, w->A, ldw, acc);
+            else
+                prox_scores_run(w, run, ldw, acc);
+        }
+        for (int64_t c = 0; c < C; c++) s[c] = w->curvature * acc[c] + w->b[c];
+        if (!dual_solve(w, i, s)) continue;
+        for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * s[c]);
+        for (int64_t c = C; c < ldw; c++) acc[c] = 0;
+        for (int64_t k = first; k < end; k += run.n) {
+            run = dual_load(x, k, end, factor, &buffer);
+            add_columns_run(run, acc, ldw, w->A);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the centre */
+
+/* Adds the n weights that `prox` stands for to `sum`, and moves the centre there; centre = NULL: there is none */
+RC_INLINE void recentre_run(const real *prox, int64_t n, real curvature, real pull, const real *metric, int64_t step,
+                            real *A, real *centre, real *sum)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const real p = prox[i];
+        sum[i] += curvature * (metric ? metric[i * step] : 1) * p;
+        if (centre) {
+            const real moved = pull * p;
+            A[i] += moved - centre[i];
+            centre[i] = moved;
+        }
+    }
+}
+
+/* pull: curvature / step. Afterwards W is to be made anew. */
+static void recentre(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum)
+{
+    const real curvature = (real)w->curvature, *metric = w->metric;
+    real *A = w->A, *t = centre, *u = sum;
+    if (!sparse) {
+        const real *W = w->W ? w->W : A;
+        for (int64_t c = 0; c < w->C; c++) {
+            const int64_t at = c * w->ldw;
+            if (metric && t)
+                recentre_run(W + at, D, curvature, (real)pull, metric, 1, A + at, t + at, u + at);
+            else if (t)
+                recentre_run(W + at, D, curvature, (real)pull, NULL, 0, A + at, t + at, u + at);
+            else
+                recentre_run(W + at, D, curvature, 0, NULL, 0, A + at, NULL, u + at);
+        }
+        return;
+    }
+    real *row = (real *)(void *)w->scratch;
+    for (int64_t d = 0; d < D; d++) {
+        const int64_t at = d * w->ldw;
+        const real f = w->group > 0 ? group_factor(A + at, w->ldw, w->group, 1) : 1;
+        for (int64_t k = 0; k < w->ldw; k++) row[k] = f * soft(A[at + k], (real)w->l1);
+        recentre_run(row, w->ldw, curvature, (real)pull, metric ? metric + d : NULL, 0, A + at, t ? t + at : NULL,
+                     u + at);
+    }
+}
+
+/* ---------------------------------------------------------------- sums over the samples */
+
+/* total[c] += slopes[r][c] x[r] in double; a row whose slopes are 0 costs nothing */
+static void sum_rows(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total)
+{
+    for (int64_t r = 0; r < n; r++) {
+        const real *RC_RESTRICT xr = (const real *)x + r * ld;
+        for (int64_t c = 0; c < C; c++) {
+            const double f = slopes[r * C + c];
+            double *RC_RESTRICT t = total + c * ld;
+            if (f == 0) continue;
+            for (int64_t d = 0; d < ld; d++) t[d] += f * xr[d];
+        }
+    }
+}
+
+/* the same of one CSR row; total is (D, C) */
+static void sum_csr(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total)
+{
+    const int64_t end = index_at(x->indptr, x->index_dtype, row + 1);
+    dual_buffer buffer;
+    dual_run run;
+    for (int64_t k = index_at(x->indptr, x->index_dtype, row); k < end; k += run.n) {
+        run = dual_load(x, k, end, factor, &buffer);
+        for (int64_t i = 0; i < run.n; i++) {
+            double *RC_RESTRICT t = total + (int64_t)run.columns[i] * C;
+            const double value = run.values[i];
+            for (int64_t c = 0; c < C; c++) t[c] += value * slopes[c];
+        }
+    }
+}
+
+#endif
