@@ -125,6 +125,15 @@ def test_same_bits_with_any_number_of_threads(rng, dtype):
             np.testing.assert_array_equal(first, other)
 
 
+def test_same_bits_of_a_large_factor_with_any_number_of_threads(rng):
+    A = np.eye(1030, dtype=np.float32)[None] + rng.uniform(0, 1e-3, (1, 1030, 1030)).astype(np.float32)
+    one, two = np.empty_like(A), np.empty_like(A)
+    for out, n_threads in ((one, 1), (two, 2)):
+        assert _core.cholesky_blocks(A, np.zeros((1, 1030)), out, n_threads).all()
+    np.testing.assert_array_equal(one, two)
+    assert np.linalg.norm(np.tril(one[0] @ one[0].T - A[0])) < 1e-4
+
+
 def test_what_is_not_allowed_is_refused():
     Z, H, out = np.ones((6, 4)), np.ones((6, 3)), np.zeros((3, 4, 4))
     with pytest.raises(ValueError, match="Z must be C-contiguous"):

@@ -15,11 +15,12 @@
 #include "threads.h"
 
 enum {
-    PANEL = 72,          /* rows of a tile: 12 register tiles */
-    COLUMNS = 256,       /* of a tile; with ROWS its operands stay in L2 */
-    ROWS = 128,          /* of Z, between two visits of a tile's sums */
-    ENOUGH_TO_SHARE = 4, /* so many matrices a thread are handed out whole */
-    RIGHT_SIDES = 8,     /* they share the reads of L */
+    PANEL = 72,           /* rows of a tile: 12 register tiles */
+    COLUMNS = 256,        /* of a tile; with ROWS its operands stay in L2 */
+    ROWS = 128,           /* of Z, between two visits of a tile's sums */
+    ENOUGH_TO_SHARE = 4,  /* so many matrices a thread are handed out whole, */
+    SIZE_TO_SPLIT = 1024, /* and smaller ones than this */
+    RIGHT_SIDES = 8,      /* they share the reads of L */
     MOST_LANES = 16,
     WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
@@ -314,8 +315,8 @@ rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, 
     rc_status status =
         start(&f.c, real, control, (double)B * (double)K * (double)K * (double)K / 6, PANEL * BLOCK, error);
     if (status != RC_OK) return status;
-    /* few matrices are factored side by side: it costs three waits for the threads a step */
-    const int side_by_side = B % f.c.n_threads != 0 && B < ENOUGH_TO_SHARE * f.c.n_threads;
+    /* a few large ones are factored side by side: it costs three waits for the threads a step */
+    const int side_by_side = B % f.c.n_threads != 0 && B < ENOUGH_TO_SHARE * f.c.n_threads && K >= SIZE_TO_SPLIT;
     /* one vector more than a multiple of 1024 bytes: the rows must not share a cache set */
     f.ld = round_up(K, 256) + MOST_LANES;
     f.stride = BLOCK * (BLOCK + f.ld) * f.c.size;
