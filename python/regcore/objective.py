@@ -236,6 +236,11 @@ class Objective:
         return dtype
 
     @property
+    def n_threads(self) -> int:
+        """At most so many threads; 0: all."""
+        return self._n_threads
+
+    @property
     def _is_soft(self) -> bool:
         return self._y.dtype.kind == "f"
 

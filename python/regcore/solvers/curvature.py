@@ -8,9 +8,6 @@ The blocks leave out how the outputs influence each other, and rows that were no
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
 curvature from the columns' second moments over all rows. Where the blocks would be too large, one block that
 all outputs share, or their diagonals alone, stand in for them.
-
-The products and factorisations are NumPy's: this is arithmetic on small dense matrices, away from the passes
-over the data.
 """
 
 from __future__ import annotations
@@ -18,6 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from regcore import _core
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,73 +32,57 @@ _MOST_NUMBERS = 1 << 25  # of all blocks together
 _CHUNK = 2048  # rows that are held as dense numbers at a time
 _FEW_NUMBERS = 1 << 20  # blocks with fewer are kept in double
 _RARE = 0.5  # a feature is rare in the sample below this share of its second moment
-_FIXED = 1e3  # a coordinate with so many times its curvature added is solved for by itself
+_FIXED = 1e3  # a coordinate with so many times its curvature added is solved for by itself ...
+_REDUCED = 0.8  # ... if no more than this share of a block is left
 
 
 class Metric:
-    """Solves (A_c + diag(extra_c)) z_c = r_c for all outputs c."""
+    """Solves (A_c + diag(extra_c)) z_c = r_c for all outputs c.
+
+    Coordinates whose `extra` is so large that they are as good as fixed do not take part in the solution of
+    the others: the factors are as small as the rest.
+    """
 
     def __init__(
-        self, blocks: Array | None, factors: Array, diagonal: Array, extra: Array, fixes: bool
+        self, blocks: Array | None, factors: Array, diagonal: Array, extra: Array, n_threads: int
     ) -> None:
-        self._blocks = blocks  # (n_outputs or 1, K, K), or None
-        self._factors = factors  # (n_outputs,): of a block that is shared
         self.diagonal = diagonal + extra
-        self._extra = extra
-        self._fixes = fixes  # whether coordinates are held by a large `extra`
-        self._inverse: Array | None = None
+        self._n_threads = n_threads
+        self._factor: Array | None = None
+        if blocks is None:
+            return
+        self._scale = np.ones(len(extra))
+        if len(blocks) < len(extra):  # one block for all outputs, in proportion
+            extra = (extra / factors[:, None]).mean(axis=0, keepdims=True)
+            self._scale = 1 / factors
+        inner = np.einsum("ckk->ck", blocks)
+        free = extra <= _FIXED * inner
+        n_free = free.sum(axis=1)
+        self._order: Array | None = None
+        if n_free.max(initial=0) < _REDUCED * free.shape[1]:
+            # free coordinates first; the ones that fill up the smaller blocks are held by their own `extra`
+            self._order = np.argsort(~free, axis=1, kind="stable")[:, : max(int(n_free.max()), 1)]
+            pick = self._order
+            blocks = np.stack([block[np.ix_(i, i)] for block, i in zip(blocks, pick, strict=True)])
+            extra = np.take_along_axis(extra, pick, axis=1)
+        factor = np.empty_like(blocks)
+        extra = np.ascontiguousarray(extra)
+        while not _core.cholesky_blocks(blocks, extra, factor, n_threads).all():
+            extra = 10 * extra + np.finfo(blocks.dtype).eps * inner.max()
+        self._factor = factor
 
-    def solve(self, r: Array, *, again: bool) -> Array:
-        """Return z of shape (n_outputs, K), float64; `again`: an inverse is worth its cost."""
-        if self._blocks is None:
-            z: Array = r / self.diagonal
-            return z
-        if self._fixes:
-            return self._solve_reduced(r)
-        if len(self._blocks) < len(r) or again:
-            return self._solve_by_inverse(r)
-        kind = self._blocks.dtype
-        z = np.linalg.solve(self._completed(), r.astype(kind)[..., None])[..., 0].astype(np.float64)
-        return z
-
-    def _completed(self) -> Array:
-        assert self._blocks is not None
-        extra = self._extra
-        if len(self._blocks) < len(extra):
-            extra = (extra / self._factors[:, None]).mean(axis=0, keepdims=True)
-        completed = self._blocks.copy()
-        n = completed.shape[-1]
-        completed.reshape(len(completed), -1)[:, :: n + 1] += extra.astype(completed.dtype)
-        return completed
-
-    def _solve_by_inverse(self, r: Array) -> Array:
-        if self._inverse is None:
-            self._inverse = np.linalg.inv(self._completed())
-            self._inverse += self._inverse.transpose(0, 2, 1)
-            self._inverse *= 0.5
-        right = r.astype(self._inverse.dtype)
-        if len(self._inverse) == len(r):
-            # not by a BLAS: its threads go on spinning and would take the cores from the next pass
-            z = np.einsum("ckl,cl->ck", self._inverse, right)
-        else:
-            z = np.einsum("kl,cl->ck", self._inverse[0], right) / self._factors[:, None]
-        solved: Array = z.astype(np.float64)
-        return solved
-
-    def _solve_reduced(self, r: Array) -> Array:
-        """Coordinates that are as good as fixed do not take part in the solution of the others."""
-        assert self._blocks is not None
+    def solve(self, r: Array) -> Array:
+        """Return z of shape (n_outputs, K), float64."""
         z: Array = r / self.diagonal
-        for c in range(len(r)):
-            free = np.flatnonzero(self._extra[c] <= _FIXED * (self.diagonal[c] - self._extra[c]))
-            if not free.size:
-                continue
-            shared = len(self._blocks) < len(r)
-            block = self._blocks[0 if shared else c][np.ix_(free, free)]
-            if shared:
-                block = block * self._factors[c].astype(block.dtype)
-            block[np.diag_indices_from(block)] += self._extra[c, free].astype(block.dtype)
-            z[c, free] = np.linalg.solve(block, r[c, free].astype(block.dtype))
+        if self._factor is None:
+            return z
+        right = r if self._order is None else np.take_along_axis(r, self._order, axis=1)
+        solved = np.empty(right.shape)
+        _core.cholesky_solve(self._factor, np.ascontiguousarray(right), solved, self._n_threads)
+        solved *= self._scale[:, None]
+        if self._order is None:
+            return solved
+        np.put_along_axis(z, self._order, solved, axis=1)
         return z
 
 
@@ -130,6 +113,7 @@ class Curvature:
     def __init__(
         self, objective: ObjectiveLike, W: Array, b: Array | None, n_rows: int, moments: Array, seed: int
     ) -> None:
+        self._n_threads = objective.n_threads
         n_samples, n_features, n_outputs = objective.n_samples, objective.n_features, objective.n_outputs
         n_rows = min(n_rows, n_samples)
         if n_rows < n_samples:
@@ -152,10 +136,8 @@ class Curvature:
                 seen += np.square(z).sum(axis=0, dtype=np.float64)
                 if b is not None:
                     z = np.concatenate([z, np.ones((len(z), 1), kind)], axis=1)
-                roots = np.sqrt(h if n_blocks == n_outputs else h.mean(axis=1, keepdims=True)).astype(kind)
-                for c in range(n_blocks):
-                    scaled = z * roots[:, c : c + 1]
-                    blocks[c] += scaled.T @ scaled
+                shared = h if n_blocks == n_outputs else h.mean(axis=1, keepdims=True)
+                _core.gram_blocks(z, np.ascontiguousarray(shared), blocks, self._n_threads)
         total = total or 1.0
         means /= total
         squares = np.append(moments, 1.0) if b is not None else moments
@@ -178,9 +160,9 @@ class Curvature:
         rounding = 1e-6 if kind == np.float32 else 1e-10
         self.floor = rounding * max(float(self.diagonal.max()), 1e-30)
 
-    def metric(self, extra: Array, *, fixes: bool) -> Metric:
-        """Return the metric with `extra`, (n_outputs, K), added; `fixes`: some of it holds coordinates."""
-        return Metric(self._blocks, self._factors, self.diagonal, extra + self.floor, fixes)
+    def metric(self, extra: Array) -> Metric:
+        """Return the metric with `extra`, (n_outputs, K), added to the diagonals."""
+        return Metric(self._blocks, self._factors, self.diagonal, extra + self.floor, self._n_threads)
 
 
 def block_count(objective: ObjectiveLike, K: int) -> int:

@@ -88,6 +88,10 @@ class ObjectiveLike(Protocol):
     def data_dtype(self) -> np.dtype[Any]:
         """Type in which the data is stored."""
 
+    @property
+    def n_threads(self) -> int:
+        """At most so many threads; 0: all."""
+
     def value(self, W: Any, b: Any = None) -> Any:
         """Return data term + R(W)."""
 

@@ -52,8 +52,9 @@ _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as m
 _LAST_RENEWAL = 64
 _ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
 _FIXED = 1e9  # of a weight that stays at zero
-_SETTLED = 3e-3  # the second phase begins below this relative slope ...
-_CHANGING = 2e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
+_SHARPEST = 1e-6  # the least epsilon, of the largest weight
+_SETTLED = 3e-5  # the second phase begins below this relative slope ...
+_CHANGING = 1e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
 _SURE = (
     100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
 )
@@ -321,8 +322,8 @@ class _Descent:
     def solve(self, r: Array, slopes: _Slopes) -> Array:
         assert self.model is not None
         if self.metric is None:
-            self.metric = self.model.metric(slopes.extra, fixes=self.kinks.strength > 0)
-        z = self.metric.solve(r, again=not self.kinks.strength and self.run.model_age > 0)
+            self.metric = self.model.metric(slopes.extra)
+        z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
         return z
@@ -374,6 +375,12 @@ class _Descent:
             direction[:, :D][wrong] = downhill[:, :D][wrong]
         return direction
 
+    def slope_at(self, new: Array, gradient: Array, direction: Array, slopes: _Slopes) -> float:
+        """Slope along a direction at a new point; a penalty that is not smoothed has the slope it had."""
+        if self.run.epsilon:
+            return _dot(self.kinks.smoothed(new, gradient, self.run.epsilon, self.moved).gradient, direction)
+        return _dot(slopes.gradient + (gradient - self.gradient), direction)
+
     def step(self) -> bool:
         """Go on to the next iterate; False if no step lowers the objective."""
         run = self.run
@@ -418,8 +425,7 @@ class _Descent:
                 break
             if abs(after - before) <= rounding and (new != self.z).any():
                 # values say nothing any more, slopes still do (Hager and Zhang's approximate Wolfe condition)
-                bent = _dot(gradient - self.gradient, direction)
-                if abs(slope + bent) <= _FLATTER * -slope:
+                if abs(self.slope_at(new, gradient, direction, slopes)) <= _FLATTER * -slope:
                     break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
@@ -463,7 +469,7 @@ class _Descent:
             return
         assert self.model is not None
         if run.slope < 3e-2:
-            run.epsilon *= 0.7
+            run.epsilon = max(0.7 * run.epsilon, _SHARPEST * float(np.abs(self.z[:, : self.D]).max()))
         zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
         n_changed = np.count_nonzero(zero != self.zero)
         self.zero = zero
