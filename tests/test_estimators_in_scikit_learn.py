@@ -74,6 +74,7 @@ def test_column_transformer(iris):
     assert model[-1].n_features_in_ == 6
 
 
+@pytest.mark.filterwarnings("ignore:.*there is no minimum")  # without a penalty, on a separable fold
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_grid_search(iris, n_jobs):
     grid = {"linearclassifier__alpha": ALPHAS, "linearclassifier__penalty": ["l1", "l2", None]}

@@ -59,6 +59,7 @@ _SURE = (
     100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
 )
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
+_AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 
 
@@ -423,10 +424,10 @@ class _Descent:
             predicted = _dot(slopes.gradient, new - self.z) if sign is not None else length * slope
             if after <= before + _ARMIJO * predicted and after < before:
                 break
-            if abs(after - before) <= rounding and (new != self.z).any():
-                # values say nothing any more, slopes still do (Hager and Zhang's approximate Wolfe condition)
-                if abs(self.slope_at(new, gradient, direction, slopes)) <= _FLATTER * -slope:
-                    break
+            # where values are rounding, slopes still tell (Hager and Zhang's approximate Wolfe condition)
+            is_flat = abs(after - before) <= rounding and (new != self.z).any()
+            if is_flat and abs(self.slope_at(new, gradient, direction, slopes)) <= _FLATTER * -slope:
+                break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
             length = min(max(best, 0.1 * length), 0.5 * length)
@@ -522,7 +523,8 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None
         if run.n_failures == 2:
             if without_penalty and problem.objective.separates(descent.W, descent.b):
                 return Outcome(False, _NO_MINIMUM)
-            return Outcome(False, _stuck(descent, without_penalty))
+            at_rounding = _is_met(run, _AT_ROUNDING, descent.total(), without_penalty)
+            return Outcome(tol is None and at_rounding, _stuck(descent, without_penalty))
         if descent.step():
             run.n_failures = 0
             descent.sharpen()
