@@ -1,10 +1,11 @@
 """regcore: regularised linear classifiers on a CPU, at the limit of the machine.
 
 Loss and gradient in one pass over the data (`loss_and_grad`, `Objective`), penalties with their proximal maps
-(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`), and
-the same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy alone. What scikit-learn's
-users need is loaded when first named: the estimators `LinearClassifier` and `LinearClassifierCV`, their files
-(`save_model`, `load_model` and `to_onnx`), and their pictures (`RegularizationPathDisplay` and so on).
+(`L1`, `L2`, `ElasticNet`, `GroupL1`), solvers (`fit`, with checkpoints, `EarlyStopping` and `Progress`),
+`regularization_path`, and the same mathematics in plain NumPy (`regcore.reference`): all of that needs NumPy
+alone. What scikit-learn's users need is loaded when first named: the estimators `LinearClassifier` and
+`LinearClassifierCV`, their files (`save_model`, `load_model` and `to_onnx`), and their pictures
+(`RegularizationPathDisplay` and so on).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
+from regcore.path import RegularizationPath, regularization_path
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progress, fit
 from regcore.weights import sample_weights
@@ -59,10 +61,12 @@ __all__ = [
     "Objective",
     "Penalty",
     "Progress",
+    "RegularizationPath",
     "ValueAndGrad",
     "fit",
     "loss_and_grad",
     "reference",
+    "regularization_path",
     "sample_weights",
 ]
 

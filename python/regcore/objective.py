@@ -657,7 +657,7 @@ class Objective:
 
     # ------------------------------------------------------------------ second derivatives
 
-    def mean_squares(self) -> Array:
+    def _mean_squares(self) -> Array:
         """Return the weighted means of the squared (standardised) features, (n_features,). One pass."""
         mean, deviation = self._problem.column_statistics(self._n_threads)
         center = 0.0 if self.mean is None else self.mean
@@ -665,7 +665,7 @@ class Objective:
         squares: Array = ((mean - center) ** 2 + deviation**2) / scale**2
         return squares
 
-    def dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
+    def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
         """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
         if isinstance(self._X, tuple):
             data, indices, indptr, _ = self._X
@@ -680,14 +680,14 @@ class Objective:
             dense /= self.scale.astype(dtype)
         return dense
 
-    def separates(self, W: Any, b: Any) -> bool:
+    def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
         if self.loss is not Loss.CROSS_ENTROPY or self._is_soft or self.label_smoothing:
             return False
         right = self.predict(W, b) == self._y
         return bool(right.all() if self._weights is None else right[self._weights > 0].all())
 
-    def loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
+    def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Second derivatives of the losses of those rows in their scores, (n_rows, n_outputs) in float64.
 
         They contain the sample weights, whose sum is the second thing returned. cross_entropy: p (1 - p);

@@ -128,11 +128,11 @@ class Curvature:
         means, seen, total = np.zeros(n_outputs), np.zeros(n_features), 0.0
         for first in range(0, n_rows, _CHUNK):
             some = rows[first : first + _CHUNK]
-            h, weight = objective.loss_curvature(W, b, some)
+            h, weight = objective._loss_curvature(W, b, some)
             total += weight
             means += h.sum(axis=0)
             if n_blocks:
-                z = objective.dense_rows(some, kind)
+                z = objective._dense_rows(some, kind)
                 seen += np.square(z).sum(axis=0, dtype=np.float64)
                 if b is not None:
                     z = np.concatenate([z, np.ones((len(z), 1), kind)], axis=1)

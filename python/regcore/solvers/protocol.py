@@ -101,16 +101,16 @@ class ObjectiveLike(Protocol):
     def smooth_value_and_grad(self, W: Any, b: Any = None, *, out: Any = None) -> Any:
         """Return data term + L2 part of R and its gradient."""
 
-    def mean_squares(self) -> Array:
+    def _mean_squares(self) -> Array:
         """Return the weighted means of the squared features. One pass."""
 
-    def dense_rows(self, rows: Array, dtype: Any) -> Array:
+    def _dense_rows(self, rows: Array, dtype: Any) -> Array:
         """Return some rows of the data as a new dense array."""
 
-    def loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
+    def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Return the second derivatives of the losses of some rows in their scores, and the rows' weight."""
 
-    def separates(self, W: Any, b: Any) -> bool:
+    def _separates(self, W: Any, b: Any) -> bool:
         """Return whether no loss bounds W because it separates all classes. One pass."""
 
     def _centred(self, W: Any, b: Any, grad_b: Any) -> Any:

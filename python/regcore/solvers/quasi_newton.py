@@ -58,6 +58,7 @@ _CHANGING = 1e-3  # ... once a smaller share of the weights than this has change
 _SURE = (
     100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
 )
+_SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
@@ -206,6 +207,7 @@ class _Run:
     slope: float = math.inf  # relative, along the last direction
     n_unchecked: int = 0  # iterations since the last look at the gap
     checked_slope: float = math.inf  # at that time
+    n_short: int = 0  # steps one after the other that had to be cut
     n_failures: int = 0  # steps that failed one after the other
     gap: float = math.nan
     residual: float = math.nan
@@ -243,7 +245,8 @@ class _Descent:
         return W, np.ascontiguousarray(z[:, self.D], dtype=self.dtype) if self.with_intercept else None
 
     def rounded(self, z: Array) -> Array:
-        return z.astype(self.dtype).astype(np.float64)
+        with np.errstate(over="ignore"):  # a step far too long
+            return z.astype(self.dtype).astype(np.float64)
 
     def evaluate(self, z: Array) -> tuple[float, Array, Array, Array | None]:
         """Value and gradient of the data term and the L2 part, and z as W and b."""
@@ -304,7 +307,7 @@ class _Descent:
 
     def make_model(self) -> None:
         if self.moments is None:
-            self.moments = self.objective.mean_squares()
+            self.moments = self.objective._mean_squares()
             self.run.n_passes += 1
         W, b = self.parameters(self.model_z)
         self.model = Curvature(
@@ -415,6 +418,9 @@ class _Descent:
             if sign is not None and leaving is not None:
                 new = self.kinks.stopped_at_zero(new, self.z, sign, leaving)
             new = self.rounded(new)
+            if not np.isfinite(new).all():
+                length *= 0.1
+                continue
             try:
                 value, gradient, W, b = self.evaluate(new)
             except OverflowError:  # a step far too long
@@ -441,6 +447,7 @@ class _Descent:
             del self.pairs[: -self.memory]
         run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
         run.model_age += 1
+        run.n_short = run.n_short + 1 if length < _SHORT else 0
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
         return True
@@ -474,7 +481,8 @@ class _Descent:
         zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
         n_changed = np.count_nonzero(zero != self.zero)
         self.zero = zero
-        if run.slope < _SETTLED and n_changed <= _CHANGING * zero.size:
+        is_settled = run.slope < _SETTLED and n_changed <= _CHANGING * zero.size
+        if is_settled or run.n_short >= _MOST_SHORT:
             self.leave_smoothing()
 
     def leave_smoothing(self) -> None:
@@ -496,6 +504,18 @@ class _Descent:
             arrays["changes"] = np.stack([y for _, y in self.pairs])
         return arrays | asdict(self.run)
 
+    def reached(self) -> Step:
+        run = self.run
+        return Step(
+            self.W,
+            self.b,
+            self.total(),
+            run.n_passes,
+            dual_gap=None if math.isnan(run.gap) else run.gap,
+            residual=None if math.isnan(run.residual) else run.residual,
+            state=self.state,
+        )
+
     def resume(self, saved: Mapping[str, Any]) -> None:
         self.gradient, self.model_z = saved["gradient"], saved["model_z"]
         self.moved, self.zero = saved["moved"], saved["zero"]
@@ -515,13 +535,15 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None
         descent.resume(problem.resume)
     run, tol = descent.run, problem.tol
     without_penalty = problem.objective.penalty is None
+    if problem.resume is None and tol is not None and _is_met(run, tol, descent.total(), without_penalty):
+        yield descent.reached()  # there is nothing to do, and this is what was found
     while True:
         if tol is not None and _is_met(run, tol, descent.total(), without_penalty):
-            if without_penalty and problem.objective.separates(descent.W, descent.b):
+            if without_penalty and problem.objective._separates(descent.W, descent.b):
                 return Outcome(False, _NO_MINIMUM)
             return Outcome(True, _message(run, descent.total(), without_penalty))
         if run.n_failures == 2:
-            if without_penalty and problem.objective.separates(descent.W, descent.b):
+            if without_penalty and problem.objective._separates(descent.W, descent.b):
                 return Outcome(False, _NO_MINIMUM)
             at_rounding = _is_met(run, _AT_ROUNDING, descent.total(), without_penalty)
             return Outcome(tol is None and at_rounding, _stuck(descent, without_penalty))
@@ -544,19 +566,12 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None
             and (run.n_unchecked >= _CHECK_EVERY or run.slope <= 0.3 * run.checked_slope)
         ):
             descent.certify()
-        yield Step(
-            descent.W,
-            descent.b,
-            descent.total(),
-            run.n_passes,
-            dual_gap=None if math.isnan(run.gap) else run.gap,
-            residual=None if math.isnan(run.residual) else run.residual,
-            state=descent.state,
-        )
+        yield descent.reached()
 
 
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:
-    return run.residual <= tol if without_penalty else run.gap <= tol * abs(value)
+    least = float(np.finfo(np.float64).eps)  # a value below this is zero
+    return run.residual <= tol if without_penalty else run.gap <= tol * max(abs(value), least)
 
 
 def _message(run: _Run, value: float, without_penalty: bool) -> str:
