@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PENALTIES = ("none", "l1", "l2", "elasticnet")
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
-SOLVERS = ("sgd", "fista", "auto")
+SOLVERS = ("sgd", "fista", "lbfgs", "dual", "auto")
 SIGNIFICANCE = 0.05
 
 
