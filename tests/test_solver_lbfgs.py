@@ -164,3 +164,20 @@ def test_bad_memory_is_refused(rng, memory):
     X, y = overlapping(rng)
     with pytest.raises(ValueError, match="memory must be an integer >= 1"):
         fit(make_objective(X, y), solver="lbfgs", memory=memory)
+
+
+def test_a_penalty_of_strength_zero_is_none(rng):
+    X, y = overlapping(rng)
+    none, zero = (fit(make_objective(X, y, penalty=p), solver="lbfgs", tol=1e-6) for p in (None, L2(0.0)))
+    assert zero.converged
+    assert zero.value == pytest.approx(none.value, rel=1e-9)
+
+
+def test_a_checkpoint_before_the_first_model_is_resumed_with_a_smaller_tolerance(rng, tmp_path):
+    X, y = overlapping(rng)
+    objective = make_objective(X, y, penalty=L2(0.03))
+    start = fit(objective, solver="lbfgs", tol=1e-6)
+    settings = {"solver": "lbfgs", "init": start, "checkpoint": tmp_path / "fit", "checkpoint_every": 0}
+    assert fit(objective, tol=1e-4, **settings).n_iter == 1
+    resumed = fit(objective, solver="lbfgs", tol=1e-10, resume=tmp_path / "fit")
+    assert resumed.dual_gap <= 1e-10 * resumed.value

@@ -14,6 +14,7 @@ import numpy as np
 from regcore.objective import Objective
 from regcore.penalties import from_estimator
 from regcore.solvers import fit
+from regcore.solvers.run import compute_dtype
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -109,7 +110,7 @@ def regularization_path(
     bare = Objective(X, y, loss=loss, **data)
     if bare.mean is not None and bare.scale is not None:  # computed once for all models
         data = data | {"standardize": (bare.mean, bare.scale)}
-    kind = np.dtype(dtype) if dtype is not None else _compute_dtype(bare)
+    kind = np.dtype(dtype) if dtype is not None else compute_dtype(bare)
     W, b = np.zeros(bare.weight_shape, kind), np.zeros(bare.intercept_shape, kind)
     if alphas is None:
         strengths, b = _grid(bare, W, b, penalty, l1_ratio, n_alphas, alpha_ratio, fit_intercept)
@@ -182,8 +183,3 @@ def _descending(alphas: Any) -> Array:
     if not strengths.size or not np.isfinite(strengths).all() or not strengths[-1] > 0:
         raise ValueError(f"alphas must be finite and > 0, and at least one; got {alphas!r}")
     return strengths
-
-
-def _compute_dtype(objective: Objective) -> np.dtype[Any]:
-    small = ("float32", "float16", "uint8", "int8", "bool")
-    return np.dtype(np.float32 if objective.data_dtype.name in small else np.float64)

@@ -19,8 +19,8 @@ With kinks (L1, ElasticNet, GroupL1) there are two phases.
    Gafni and Bertsekas, "Two-metric projection methods for constrained optimization", SIAM Journal on Control
    and Optimization 22, 1984). Zeros are exact.
 
-Converged means that the duality gap is at most `tol` times the objective, or, without a penalty, that the
-relative norm of the gradient is at most `tol`.
+Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
+without a penalty, that the relative norm of the gradient is at most `tol`.
 """
 
 from __future__ import annotations
@@ -223,6 +223,7 @@ class _Descent:
         self.with_intercept = problem.b is not None
         self.D = problem.W.shape[1]
         self.kinks = _Kinks(self.objective.penalty, self.D)
+        self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
         self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
@@ -264,7 +265,7 @@ class _Descent:
 
     def certify(self) -> None:
         """Put the gap and the residual at z into `run`, after a step in the intercepts if that helps."""
-        if self.b is not None and self.kinks.l2 + self.kinks.strength and self.run.slope < 1:
+        if self.b is not None and self.has_penalty and self.run.slope < 1:
             self.run.n_passes += 1
             new = self.z.copy()
             new[:, self.D] = self.objective._centred(self.W, self.b, self.gradient[:, self.D])
@@ -276,7 +277,7 @@ class _Descent:
         grad_b = self.gradient[:, self.D] if self.with_intercept else np.zeros(len(self.z))
         grad = (np.ascontiguousarray(grad_W, dtype=self.dtype), grad_b.astype(self.dtype))
         self.run.residual = float(self.objective._stationarity(self.W, self.b, grad))
-        if self.objective.penalty is not None:
+        if self.has_penalty:
             self.run.n_passes += 1
             self.run.gap = float(self.objective._certificate(self.W, self.b, self.total(), grad))
         self.run.n_unchecked, self.run.checked_slope = 0, self.run.slope
@@ -339,9 +340,7 @@ class _Descent:
         bend = slopes.extra.copy()
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
         if free is not None:
-            bend[...] = (
-                0  # the pairs of this phase contain the penalty's part, which single weights do not have
-            )
+            bend[...] = 0  # pairs of groups contain the penalty's part, and single weights have none
         used = []
         for s, y in self.pairs:
             s, y = (s, y) if free is None else (np.where(free, s, 0), np.where(free, y, 0))
@@ -522,9 +521,10 @@ class _Descent:
         if "steps" in saved:
             self.pairs = list(zip(saved["steps"], saved["changes"], strict=True))
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
-        n_passes = self.run.n_passes
-        self.make_model()
-        self.run.n_passes = n_passes
+        if self.run.n_models:
+            n_passes = self.run.n_passes
+            self.make_model()
+            self.run.n_passes = n_passes
 
 
 def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
@@ -534,7 +534,7 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None
     else:
         descent.resume(problem.resume)
     run, tol = descent.run, problem.tol
-    without_penalty = problem.objective.penalty is None
+    without_penalty = not descent.has_penalty
     if problem.resume is None and tol is not None and _is_met(run, tol, descent.total(), without_penalty):
         yield descent.reached()  # there is nothing to do, and this is what was found
     while True:

@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     Array: TypeAlias = npt.NDArray[Any]
     Callback: TypeAlias = Callable[[FitState], object]
 
-__all__ = ["fit"]
+__all__ = ["compute_dtype", "fit"]
 
 _COMPUTED_IN_FLOAT32 = {np.dtype(name) for name in ("float32", "float16", "uint8", "int8", "bool")}
+
+
+def compute_dtype(objective: ObjectiveLike) -> np.dtype[Any]:
+    """Return the type in which `fit` computes if nothing else says it: that of small data is float32."""
+    return np.dtype(np.float32 if objective.data_dtype in _COMPUTED_IN_FLOAT32 else np.float64)
 
 
 def fit(
@@ -387,7 +392,7 @@ def _start(
     elif W is not None and W.dtype.kind == "f":
         real = W.dtype
     else:
-        real = np.dtype(np.float32 if objective.data_dtype in _COMPUTED_IN_FLOAT32 else np.float64)
+        real = compute_dtype(objective)
     if real != np.float32 and real != np.float64:
         raise TypeError(f"dtype must be float32 or float64; got {real}")
     shape = (objective.n_outputs, objective.n_features)
