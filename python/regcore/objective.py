@@ -9,6 +9,7 @@ computed in.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from numbers import Real
 from types import SimpleNamespace
@@ -728,6 +729,21 @@ class Objective:
     ) -> _core.DualAscent:
         """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
         return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
+
+    @property
+    def _stored_numbers(self) -> int:
+        """How many numbers of X are stored."""
+        return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
+
+    def _with_penalty(self, penalty: Penalty | None) -> Objective:
+        """The same problem with another penalty; what is kept of X is kept for both."""
+        other = copy.copy(self)
+        other.penalty = penalty
+        return other
+
+    def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
+        """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
+        return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
 
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""

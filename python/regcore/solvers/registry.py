@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regcore.losses import Loss
 from regcore.solvers.dual import dual
 from regcore.solvers.fista import fista
+from regcore.solvers.newton_cd import newton_cd
 from regcore.solvers.quasi_newton import quasi_newton
 from regcore.solvers.sgd import sgd
 
@@ -65,6 +66,14 @@ SOLVERS: dict[str, Solver] = {
         Solver(
             name="lbfgs",
             function=quasi_newton,
+            max_iter=1000,
+            handles=lambda objective: objective.loss.is_smooth,
+            requirement="a smooth loss (cross_entropy or squared_hinge)",
+            remedy="raise max_iter or tol, or bring the features to a common scale",
+        ),
+        Solver(
+            name="newton-cd",
+            function=newton_cd,
             max_iter=1000,
             handles=lambda objective: objective.loss.is_smooth,
             requirement="a smooth loss (cross_entropy or squared_hinge)",
