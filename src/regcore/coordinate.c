@@ -15,7 +15,8 @@
  * taken if it lowers the model.
  *
  * The columns of the working set are copied out of X, standardised: dense ones to whole vectors, with an intercept
- * centered to their mean besides, which b makes up for; of CSR the nonzeros, with their mean left to b.  Samples of
+ * centered to their mean besides, which b makes up for; of CSR the nonzeros, with their mean left to b, or, of a column
+ * that has many, a dense copy as well.  Samples of
  * weight zero are left out.  One thread.
  */
 #include <math.h>
@@ -31,10 +32,11 @@ enum {
     EXTRAPOLATED = 5,        /* differences of sweeps */
     MOST_HALVINGS = 40,
     MOST_NORM_STEPS = 50,
+    DENSE_SHARE = 6, /* a column of CSR with more than this part of the samples is as fast dense, and can be centered */
     ALIGNMENT = 64
 };
 #define ARMIJO 0.01
-#define ROUNDING 1e-15        /* of an objective */
+#define ROUNDING 1e-14        /* of an objective */
 #define LEAST_CURVATURE 1e-8  /* of a column, as a share of its mean square */
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
@@ -773,7 +775,7 @@ static int gather_dense(rc_coordinate *s, int64_t first, const rc_control *contr
     return 0;
 }
 
-/* Nonzeros of the columns from `first` on; a column of every row that has to move (center, no intercept) is dense. */
+/* Nonzeros of the columns from `first` on */
 static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control)
 {
     const rc_matrix *X = &s->problem.X;
@@ -854,12 +856,11 @@ static int standardize(rc_coordinate *s, int64_t k, double *check)
     double square, center = given;
     const double mean = s->k->column_moments(x, s->weight, &square);
     *check += square * 0;
-    if (x->rows) {
-        if (!s->options.intercept && given != 0) {
-            if (!make_dense(s, x)) return 0;
-        } else
-            center = 0;
-    } else if (s->options.intercept)
+    if (x->rows && (x->n * DENSE_SHARE > s->n_active || (!s->options.intercept && given != 0)) && !make_dense(s, x))
+        return 0;
+    if (x->rows)
+        center = 0;
+    else if (s->options.intercept)
         center = mean;
     const double spread = square - 2 * center * mean + center * center;
     if (center != 0 || scale != 1)

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["Descent", "newton_cd"]
 
 _LEAST_SIZE = 100  # weights that enter the working set at a time, at least
-_REDUCTION = 0.1  # of the steps of a sweep, at which the sweeps of a model end
+_REDUCTION = 0.3  # of the steps of a sweep, at which the sweeps of a model end
 _MOST_SWEEPS = 60
 _MOST_STEPS = 25  # between two certificates
 _LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
-_SHARE_OF_OUTSIDE = 0.1  # of the violation outside, to which that inside is reduced
+_SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
 _SHARE_OF_TOL = 0.3  # a violation of this share of tol should do
 _INTERCEPT_SHARE = 0.1  # slope of an intercept, in relative violations times the objective
 _WITHOUT_TOL = 1e-6
@@ -268,14 +268,17 @@ class Descent:
         self._starts = np.concatenate([[0], np.cumsum(members.sum(axis=0))])
 
     def _tighten(self, outside: float, tol: float | None) -> None:
+        """Say how well the working set is to be solved: no better than what is missing in it deserves."""
         run = self.run
         if outside > 2 * run.aim or run.size == 0:
             run.aim = min(_LOOSEST, max(_SHARE_OF_OUTSIDE * outside, run.target))
             return
         measure = run.gap / max(abs(run.value), 1e-300) if self.has_penalty else run.residual
         missing = measure / tol if tol else 10.0
-        run.target = max(run.target * min(max(0.5 / missing, 0.01), 0.3), _TIGHTEST)
-        run.aim = run.target
+        aim = run.aim * min(max(0.5 / missing, 0.01), 0.3)
+        if run.aim <= run.target:
+            run.target = max(aim, _TIGHTEST)
+        run.aim = max(aim, run.target)
 
     # ------------------------------------------------ iterations
 
