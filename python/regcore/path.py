@@ -6,15 +6,20 @@ estimators (and scikit-learn), alpha (l1_ratio sum |W| + (1 - l1_ratio) / 2 sum 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from regcore.objective import Objective
 from regcore.penalties import from_estimator
-from regcore.solvers import fit
+from regcore.solvers import SOLVERS, ConvergenceWarning, fit
+from regcore.solvers.newton_cd import Descent
+from regcore.solvers.registry import choose
 from regcore.solvers.run import compute_dtype
+from regcore.solvers.run import _max_iter as checked_max_iter
+from regcore.solvers.run import _tol as checked_tol
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -116,22 +121,71 @@ def regularization_path(
         strengths, b = _grid(bare, W, b, penalty, l1_ratio, n_alphas, alpha_ratio, fit_intercept)
     else:
         strengths = _descending(alphas)
-    results = []
-    for alpha in strengths:
-        objective = Objective(X, y, loss=loss, penalty=from_estimator(penalty, alpha, l1_ratio), **data)
-        results.append(
-            fit(objective, init=(W, b), fit_intercept=fit_intercept, dtype=kind, tol=tol, max_iter=max_iter)
-        )
-        W, b = results[-1].W, results[-1].b
+    objectives = [bare._with_penalty(from_estimator(penalty, alpha, l1_ratio)) for alpha in strengths]
+    if all(choose(objective) == "newton-cd" for objective in objectives):
+        models = _descend(objectives, W, b if fit_intercept else None, tol, max_iter)
+    else:
+        models = _fit_each(objectives, W, b, fit_intercept, tol, max_iter)
     return RegularizationPath(
-        strengths,
-        np.stack([result.W for result in results]),
-        np.stack([result.b for result in results]),
-        np.array([result.value for result in results]),
-        np.array([np.nan if result.dual_gap is None else result.dual_gap for result in results]),
-        np.array([result.n_passes for result in results]),
-        np.array([result.converged for result in results]),
+        strengths[: len(models)],
+        np.stack([model.W for model in models]),
+        np.stack([model.b for model in models]),
+        np.array([model.value for model in models]),
+        np.array([model.dual_gap for model in models]),
+        np.array([model.n_passes for model in models]),
+        np.array([model.converged for model in models]),
     )
+
+
+class _Model(NamedTuple):
+    W: Array
+    b: Array
+    value: float
+    dual_gap: float
+    n_passes: float
+    converged: bool
+
+
+def _fit_each(
+    objectives: list[Objective], W: Array, b: Array, fit_intercept: bool, tol: float, max_iter: int | None
+) -> list[_Model]:
+    """One fit after the other, each from where the one before it ended."""
+    models: list[_Model] = []
+    for objective in objectives:
+        result = fit(
+            objective, init=(W, b), fit_intercept=fit_intercept, dtype=W.dtype, tol=tol, max_iter=max_iter
+        )
+        W, b = result.W, result.b
+        gap = np.nan if result.dual_gap is None else result.dual_gap
+        models.append(_Model(W, b, result.value, gap, result.n_passes, result.converged))
+    return models
+
+
+def _descend(
+    objectives: list[Objective], W: Array, b: Array | None, tol: float, max_iter: int | None
+) -> list[_Model]:
+    """The same with one working set for all, whose columns are copied once, and the slopes of the neighbour."""
+    limit = checked_max_iter(max_iter, SOLVERS["newton-cd"])
+    wanted = checked_tol(tol)
+    none = np.zeros(len(W), W.dtype)
+    models: list[_Model] = []
+    n_passes = 0.0
+    descent = Descent(objectives[0], W, b)
+    for objective in objectives:
+        if models:
+            descent.go_on_with(objective, wanted)
+        else:
+            descent.begin()
+        outcome = descent.solve(wanted, limit)
+        if not outcome.converged and wanted is not None:
+            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=4)
+        run = descent.run
+        found = none if descent.b is None else descent.b.copy()
+        models.append(
+            _Model(descent.W.copy(), found, run.value, run.gap, run.n_passes - n_passes, outcome.converged)
+        )
+        n_passes = run.n_passes
+    return models
 
 
 def _grid(

@@ -199,6 +199,37 @@ class Descent:
             run.residual = float(self.objective._stationarity(self.W, self.b, (grad_W, grad_b)))
         run.is_checked, run.n_steps = 1, 0
 
+    # ------------------------------------------------ from one penalty to the next
+
+    def go_on_with(self, objective: ObjectiveLike, tol: float | None) -> None:
+        """Take another penalty of the same kind, of which this iterate is a neighbour's minimiser.
+
+        The slopes of the neighbour say which weights will not be zero: few change by more than the strength
+        does (Tibshirani et al., "Strong rules for discarding predictors in lasso-type problems", Journal of the
+        Royal Statistical Society B 74, 2012).
+        """
+        before, run = self._kink, self.run
+        self.set_objective(objective)
+        self.run = _Run(n_passes=run.n_passes, size=run.size)
+        self.begin_round(tol, margin=max(before - self._kink, 0.0) / max(self._kink, 1e-300))
+        self.run.aim = self.run.target  # nothing is expected to be missing
+
+    def solve(self, tol: float | None, max_iter: int) -> Outcome:
+        """Iterate to the end."""
+        for _ in range(max_iter):
+            outcome = self.outcome(tol)
+            if outcome is not None:
+                return outcome
+            self.advance(tol)
+        if not self.run.is_checked:
+            self.check()
+        found = self.outcome(tol)
+        if found is None:
+            gap, value = self.run.gap, self.run.value
+            message = f"max_iter={max_iter} came before tol, with a dual gap of {gap:.2g} at value {value:.6g}"
+            found = Outcome(False, message)
+        return found
+
     # ------------------------------------------------ the working set
 
     def _enter(self, features: Array) -> None:
@@ -210,8 +241,11 @@ class Descent:
             self._features = np.concatenate([self._features, new])
             self.run.n_passes += 1 if self.objective._is_sparse else len(new) / len(self._place)  # type: ignore[attr-defined]
 
-    def begin_round(self, tol: float | None) -> None:
-        """Choose the working set from the slopes of all weights, and how well it is to be solved."""
+    def begin_round(self, tol: float | None, margin: float = 0.0) -> None:
+        """Choose the working set from the slopes of all weights, and how well it is to be solved.
+
+        Weights enter whose slopes exceed the strength, or come so close to it, as a share of it.
+        """
         run = self.run
         C, D = self.W.shape
         if math.isnan(run.target):
@@ -224,7 +258,7 @@ class Descent:
                 self._largest = max(float(np.abs(self._gradient).max()), 1e-300)
             outside = 1.0 if run.size != self._columns.size else 0.0
         else:
-            entering, outside = self._entering(in_groups)
+            entering, outside = self._entering(in_groups, margin)
             self._enter(np.unique(entering % D))
             members = self._loop.parameters()[0] != 0
             if in_groups:
@@ -238,7 +272,7 @@ class Descent:
         run.size = self._columns.size
         run.is_checked = 0
 
-    def _entering(self, in_groups: bool) -> tuple[Array, float]:
+    def _entering(self, in_groups: bool, margin: float) -> tuple[Array, float]:
         """Weights (flat), or features, that enter, and the largest relative violation of all."""
         run = self.run
         V = self._gradient
@@ -250,7 +284,7 @@ class Descent:
                 slopes[self._features] = np.sqrt(np.square(shifted, dtype=np.float64).sum(axis=0))
             else:
                 slopes.reshape(V.shape)[:, self._features] = np.abs(shifted)
-        beyond = np.flatnonzero(slopes > self._kink)
+        beyond = np.flatnonzero(slopes > self._kink * (1 - margin))
         outside = float(slopes[beyond].max()) / self._kink - 1 if len(beyond) else 0.0
         n_support = np.count_nonzero(self.W.any(axis=0) if in_groups else self.W)
         most = max(_LEAST_SIZE, n_support, run.size)

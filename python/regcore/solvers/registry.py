@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from regcore.solvers.protocol import ObjectiveLike, SolverFunction
 
+_SAMPLES_PER_FEATURE = 4  # up to which "newton-cd" is the faster one
+
 __all__ = ["SOLVERS", "Solver", "choose", "resolve_solver"]
 
 
@@ -100,8 +102,19 @@ SOLVERS: dict[str, Solver] = {
 
 
 def choose(objective: ObjectiveLike) -> str:
-    """Return the solver that ``solver="auto"`` means: "lbfgs" for smooth losses, "dual" for the hinges."""
-    return "lbfgs" if objective.loss.is_smooth else "dual"
+    """Return the solver that ``solver="auto"`` means.
+
+    "dual" for the hinges. For the smooth losses "lbfgs", whose iterations are passes over the data, unless the
+    penalty makes weights zero and the samples are few beside the features: there "newton-cd" is faster, whose
+    sweeps cost the samples times the weights that are not zero.
+    """
+    if not objective.loss.is_smooth:
+        return "dual"
+    penalty = objective.penalty
+    has_kink = penalty is not None and (penalty.l1 > 0 or penalty.group > 0)
+    in_memory = hasattr(objective, "_coordinate_descent")
+    few = objective.n_samples <= _SAMPLES_PER_FEATURE * objective.n_features
+    return "newton-cd" if has_kink and in_memory and few else "lbfgs"
 
 
 def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:
