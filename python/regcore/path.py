@@ -17,9 +17,9 @@ from regcore.penalties import from_estimator
 from regcore.solvers import SOLVERS, ConvergenceWarning, fit
 from regcore.solvers.newton_cd import Descent
 from regcore.solvers.registry import choose
-from regcore.solvers.run import compute_dtype
 from regcore.solvers.run import _max_iter as checked_max_iter
 from regcore.solvers.run import _tol as checked_tol
+from regcore.solvers.run import compute_dtype
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -164,7 +164,7 @@ def _fit_each(
 def _descend(
     objectives: list[Objective], W: Array, b: Array | None, tol: float, max_iter: int | None
 ) -> list[_Model]:
-    """The same with one working set for all, whose columns are copied once, and the slopes of the neighbour."""
+    """The same with one working set, whose columns are copied once, and the slopes of the neighbour."""
     limit = checked_max_iter(max_iter, SOLVERS["newton-cd"])
     wanted = checked_tol(tol)
     none = np.zeros(len(W), W.dtype)

@@ -37,10 +37,10 @@ enum {
 };
 #define ARMIJO 0.01
 #define ROUNDING 1e-14        /* of an objective */
-#define LEAST_CURVATURE 1e-8  /* of a column, as a share of its mean square */
+#define LONGEST_MOVE 1e3       /* of the scores, by a step in one weight: root mean square */
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
-#define EXTRAPOLATION_SHIFT 1e-10
+#define EXTRAPOLATION_SHIFT 1e-15
 
 /* Columns that were copied together */
 typedef struct chunk {
@@ -284,12 +284,20 @@ static void move(rc_coordinate *s, const rc_column *x, const rc_model_class *q, 
     *w = to;
 }
 
+/* A curvature for which a step is not absurdly long: the model has none where all samples are far from the others */
+static double bounded_below(double curvature, double slope, double square)
+{
+    const double least = fabs(slope) * sqrt(square) / LONGEST_MOVE;
+    const double bounded = curvature > least ? curvature : least;
+    return bounded > 0 ? bounded : 1;
+}
+
 static void visit_intercept(rc_coordinate *s, step *t, int64_t c, int first)
 {
     if (!s->options.intercept) return;
     const rc_model_class q = model_class(s, c);
     const double slope = s->k->column_slope(&s->ones, &q, first ? &s->curvature_b[c] : NULL);
-    if (first) s->curvature_b[c] = fmax(s->curvature_b[c], LEAST_CURVATURE * s->ones_square);
+    if (first) s->curvature_b[c] = bounded_below(s->curvature_b[c], slope, s->ones_square);
     const double delta = -slope / s->curvature_b[c];
     t->residual = fmax(t->residual, fabs(slope));
     t->moved = fmax(t->moved, -slope * delta);
@@ -309,7 +317,7 @@ static void visit(rc_coordinate *s, step *t, const rc_model_class *q, int64_t c,
         return;
     }
     const double slope = s->k->column_slope(x, q, first ? &t->curvature[j] : NULL) + 2 * l2 * *w;
-    if (first) t->curvature[j] = fmax(t->curvature[j], LEAST_CURVATURE * s->square[column]) + 2 * l2;
+    if (first) t->curvature[j] = bounded_below(t->curvature[j], slope, s->square[column]) + 2 * l2;
     const double h = t->curvature[j], aim = h * *w - slope;
     const double to = aim > l1 ? (aim - l1) / h : aim < -l1 ? (aim + l1) / h : 0;
     const double violation = *w > 0 ? fabs(slope + l1) : *w < 0 ? fabs(slope - l1) : fmax(fabs(slope) - l1, 0);
@@ -354,7 +362,7 @@ static void visit_group(rc_coordinate *s, step *t, int64_t j, int first)
     for (int64_t c = 0; c < C; c++) {
         const rc_model_class q = model_class(s, c);
         t->slopes[c] = s->k->column_slope(x, &q, first ? &h[c] : NULL) + 2 * l2 * w[c];
-        if (first) h[c] = fmax((C > 1 ? 2 : 1) * h[c], LEAST_CURVATURE * s->square[column]) + 2 * l2;
+        if (first) h[c] = bounded_below((C > 1 ? 2 : 1) * h[c], t->slopes[c], s->square[column]) + 2 * l2;
         norm += w[c] * w[c];
         slopes += t->slopes[c] * t->slopes[c];
         t->curvatures[c] = h[c] * w[c] - t->slopes[c]; /* the aim */
@@ -544,13 +552,14 @@ static double line_search(rc_coordinate *s, const step *t)
     const double before = penalty_of(s, t, 0), whole = penalty_of(s, t, 1);
     double slope = whole - before;
     for (int64_t i = 0; i < n; i++) slope += s->gradient[i] * s->change[i];
-    if (!(slope < 0)) return 0;
+    const double rounding = ROUNDING * (fabs(s->value) + before);
+    if (!(slope < rounding)) return 0;
     double share = 1;
     for (int i = 0; i < MOST_HALVINGS; i++, share /= 2) {
         for (int64_t j = 0; j < n; j++) s->trial[j] = s->scores[j] + share * s->change[j];
         const double loss = loss_of(s, s->trial);
         const double rise = loss - s->value + penalty_of(s, t, share) - before;
-        if (rise <= ARMIJO * share * slope + ROUNDING * (fabs(s->value) + before)) {
+        if (rise <= ARMIJO * share * slope + rounding) {
             for (int64_t j = 0; j < n; j++) s->scores[j] += share * s->change[j];
             double *spent = s->gradient;
             s->gradient = s->trial;

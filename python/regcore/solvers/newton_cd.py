@@ -1,14 +1,14 @@
 """Proximal Newton by coordinate descent on a working set, for smooth losses whose penalty makes weights zero.
 
-A step minimises a quadratic model of the loss plus the penalty over the weights of a working set, one weight (or
-one feature, with a group penalty) at a time, in the core: see ``src/regcore/coordinate.c``. It costs the
-nonzeros of the working set's columns, not a pass over the data. Passes are for certificates: the slopes of the
-losses, which the core knows from its steps, give by one product with X the gradient in all weights, and with it
-the duality gap and the weights that have to enter the working set, those whose slopes exceed the penalty's
-strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse optimization",
-ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual extrapolation", ICML
-2018). The working set about doubles from one pass to the next until it has all of them, and is solved the more
-accurately the fewer are missing.
+A step minimises a quadratic model of the loss plus the penalty over the weights of a working set, one weight
+(or one feature, with a group penalty) at a time, in the core: see ``src/regcore/coordinate.c``. It costs the
+nonzeros of the working set's columns, not a pass over the data. Passes are for certificates: the slopes of
+the losses, which the core knows from its steps, give by one product with X the gradient in all weights, and
+with it the duality gap and the weights that have to enter the working set, those whose slopes exceed the
+penalty's strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
+optimization", ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
+extrapolation", ICML 2018). The working set about doubles from one pass to the next until it has all of them,
+and is solved the more accurately the fewer are missing.
 
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
@@ -205,8 +205,8 @@ class Descent:
         """Take another penalty of the same kind, of which this iterate is a neighbour's minimiser.
 
         The slopes of the neighbour say which weights will not be zero: few change by more than the strength
-        does (Tibshirani et al., "Strong rules for discarding predictors in lasso-type problems", Journal of the
-        Royal Statistical Society B 74, 2012).
+        does (Tibshirani et al., "Strong rules for discarding predictors in lasso-type problems", Journal of
+        the Royal Statistical Society B 74, 2012).
         """
         before, run = self._kink, self.run
         self.set_objective(objective)
@@ -226,7 +226,9 @@ class Descent:
         found = self.outcome(tol)
         if found is None:
             gap, value = self.run.gap, self.run.value
-            message = f"max_iter={max_iter} came before tol, with a dual gap of {gap:.2g} at value {value:.6g}"
+            message = (
+                f"max_iter={max_iter} came before tol, with a dual gap of {gap:.2g} at value {value:.6g}"
+            )
             found = Outcome(False, message)
         return found
 
@@ -277,7 +279,9 @@ class Descent:
         run = self.run
         V = self._gradient
         slopes = np.sqrt(np.square(V, dtype=np.float64).sum(axis=0)) if in_groups else np.abs(V).ravel()
-        if self._triple[1] and len(self._features):  # of a weight that is not zero the penalty is not all kink
+        if self._triple[1] and len(
+            self._features
+        ):  # of a weight that is not zero the penalty is not all kink
             shift = 2 * self._triple[1] * self.W[:, self._features]
             shifted = V[:, self._features] + shift
             if in_groups:
@@ -286,7 +290,7 @@ class Descent:
                 slopes.reshape(V.shape)[:, self._features] = np.abs(shifted)
         beyond = np.flatnonzero(slopes > self._kink * (1 - margin))
         outside = float(slopes[beyond].max()) / self._kink - 1 if len(beyond) else 0.0
-        n_support = np.count_nonzero(self.W.any(axis=0) if in_groups else self.W)
+        n_support = int(np.count_nonzero(self.W.any(axis=0) if in_groups else self.W))
         most = max(_LEAST_SIZE, n_support, run.size)
         if len(beyond) > most:
             beyond = beyond[np.argpartition(slopes[beyond], len(beyond) - most)[-most:]]
@@ -371,7 +375,9 @@ class Descent:
 
     def _stuck(self) -> str:
         run = self.run
-        reached = f"duality gap {run.gap:.2g}" if self.has_penalty else f"relative residual {run.residual:.2g}"
+        reached = (
+            f"duality gap {run.gap:.2g}" if self.has_penalty else f"relative residual {run.residual:.2g}"
+        )
         advice = "use dtype=float64" if self.dtype == np.float32 else "raise tol, or scale the features alike"
         return f"no step lowers the objective beyond the rounding of {self.dtype} ({reached}); {advice}"
 
@@ -396,7 +402,8 @@ class Descent:
     def state(self) -> Mapping[str, Any]:
         """Return what the next iteration needs besides W and b."""
         arrays = {"features": self._features, "columns": self._columns, "starts": self._starts}
-        return arrays | self._loop.state() | asdict(self.run) | {"largest": self._largest}
+        found: dict[str, Any] = arrays | self._loop.state() | asdict(self.run)
+        return found | {"largest": self._largest}
 
     def resume(self, saved: Mapping[str, Any]) -> None:
         """Go on from such a state."""

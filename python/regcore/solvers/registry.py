@@ -104,9 +104,9 @@ SOLVERS: dict[str, Solver] = {
 def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
-    "dual" for the hinges. For the smooth losses "lbfgs", whose iterations are passes over the data, unless the
-    penalty makes weights zero and the samples are few beside the features: there "newton-cd" is faster, whose
-    sweeps cost the samples times the weights that are not zero.
+    "dual" for the hinges. For the smooth losses "lbfgs", whose iterations are passes over the data, unless
+    the penalty makes weights zero and the samples are few beside the features: there "newton-cd" is faster,
+    whose sweeps cost the samples times the weights that are not zero.
     """
     if not objective.loss.is_smooth:
         return "dual"
