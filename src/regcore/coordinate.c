@@ -37,7 +37,7 @@ enum {
 };
 #define ARMIJO 0.01
 #define ROUNDING 1e-14        /* of an objective */
-#define LONGEST_MOVE 1e3       /* of the scores, by a step in one weight: root mean square */
+#define LONGEST_MOVE 1e3      /* of the scores, by a step in one weight: root mean square */
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
 #define EXTRAPOLATION_SHIFT 1e-15
