@@ -149,6 +149,9 @@ class CoordinateDescent:
         penalty: tuple[float, float, float],
         reduction: float,
         max_sweeps: int,
+        max_steps: int = 1,
+        violation: float = 0.0,
+        residual: float = 0.0,
     ) -> tuple[float, float, float, float, float, int, float]: ...
     def slopes(self, out: _Array) -> None: ...
     def state(self) -> dict[str, Any]: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -122,70 +122,67 @@ def regularization_path(
     else:
         strengths = _descending(alphas)
     objectives = [bare._with_penalty(from_estimator(penalty, alpha, l1_ratio)) for alpha in strengths]
-    if all(choose(objective) == "newton-cd" for objective in objectives):
-        models = _descend(objectives, W, b if fit_intercept else None, tol, max_iter)
-    else:
-        models = _fit_each(objectives, W, b, fit_intercept, tol, max_iter)
-    return RegularizationPath(
-        strengths[: len(models)],
-        np.stack([model.W for model in models]),
-        np.stack([model.b for model in models]),
-        np.array([model.value for model in models]),
-        np.array([model.dual_gap for model in models]),
-        np.array([model.n_passes for model in models]),
-        np.array([model.converged for model in models]),
+    path = RegularizationPath(
+        strengths,
+        np.empty((len(strengths), *W.shape), kind),
+        np.zeros((len(strengths), len(W)), kind),
+        *np.full((3, len(strengths)), np.nan),
+        np.zeros(len(strengths), dtype=bool),
     )
-
-
-class _Model(NamedTuple):
-    W: Array
-    b: Array
-    value: float
-    dual_gap: float
-    n_passes: float
-    converged: bool
+    if all(choose(objective) == "newton-cd" for objective in objectives):
+        _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
+    else:
+        _fit_each(path, objectives, W, b, fit_intercept, tol, max_iter)
+    return path
 
 
 def _fit_each(
-    objectives: list[Objective], W: Array, b: Array, fit_intercept: bool, tol: float, max_iter: int | None
-) -> list[_Model]:
+    path: RegularizationPath,
+    objectives: list[Objective],
+    W: Array,
+    b: Array,
+    fit_intercept: bool,
+    tol: float,
+    max_iter: int | None,
+) -> None:
     """One fit after the other, each from where the one before it ended."""
-    models: list[_Model] = []
-    for objective in objectives:
+    for i, objective in enumerate(objectives):
         result = fit(
             objective, init=(W, b), fit_intercept=fit_intercept, dtype=W.dtype, tol=tol, max_iter=max_iter
         )
         W, b = result.W, result.b
-        gap = np.nan if result.dual_gap is None else result.dual_gap
-        models.append(_Model(W, b, result.value, gap, result.n_passes, result.converged))
-    return models
+        path.coefs[i], path.intercepts[i], path.values[i] = W, b, result.value
+        path.n_passes[i], path.converged[i] = result.n_passes, result.converged
+        if result.dual_gap is not None:
+            path.dual_gaps[i] = result.dual_gap
 
 
 def _descend(
-    objectives: list[Objective], W: Array, b: Array | None, tol: float, max_iter: int | None
-) -> list[_Model]:
+    path: RegularizationPath,
+    objectives: list[Objective],
+    W: Array,
+    b: Array | None,
+    tol: float,
+    max_iter: int | None,
+) -> None:
     """The same with one working set, whose columns are copied once, and the slopes of the neighbour."""
-    limit = checked_max_iter(max_iter, SOLVERS["newton-cd"])
-    wanted = checked_tol(tol)
-    none = np.zeros(len(W), W.dtype)
-    models: list[_Model] = []
+    limit, wanted = checked_max_iter(max_iter, SOLVERS["newton-cd"]), checked_tol(tol)
     n_passes = 0.0
     descent = Descent(objectives[0], W, b)
-    for objective in objectives:
-        if models:
+    for i, objective in enumerate(objectives):
+        if i:
             descent.go_on_with(objective, wanted)
         else:
             descent.begin()
         outcome = descent.solve(wanted, limit)
         if not outcome.converged and wanted is not None:
-            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=3)
         run = descent.run
-        found = none if descent.b is None else descent.b.copy()
-        models.append(
-            _Model(descent.W.copy(), found, run.value, run.gap, run.n_passes - n_passes, outcome.converged)
-        )
+        path.coefs[i], path.values[i], path.dual_gaps[i] = descent.W, run.value, run.gap
+        path.n_passes[i], path.converged[i] = run.n_passes - n_passes, outcome.converged
+        if descent.b is not None:
+            path.intercepts[i] = descent.b
         n_passes = run.n_passes
-    return models
 
 
 def _grid(

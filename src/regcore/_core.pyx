@@ -208,6 +208,9 @@ cdef extern from "regcore.h" nogil:
         rc_penalty penalty
         double reduction
         int64_t max_sweeps
+        int64_t max_steps
+        double violation
+        double residual
     ctypedef struct rc_coordinate_progress:
         double loss
         double penalty
@@ -215,6 +218,7 @@ cdef extern from "regcore.h" nogil:
         double residual
         double share
         int64_t n_sweeps
+        int64_t n_steps
         double numbers
     ctypedef struct rc_coordinate_state:
         double *scores
@@ -1055,10 +1059,11 @@ cdef class CoordinateDescent:
             rc_coordinate_get(self.loop, <double *>cnp.PyArray_DATA(W), <double *>cnp.PyArray_DATA(b))
         return W, b
 
-    def step(self, cnp.ndarray columns, cnp.ndarray starts, tuple penalty, double reduction, int64_t max_sweeps):
-        """Take a step in the weights that `columns` and `starts` (int64) list; see rc_coordinate_work in regcore.h.
+    def step(self, cnp.ndarray columns, cnp.ndarray starts, tuple penalty, double reduction, int64_t max_sweeps,
+             int64_t max_steps=1, double violation=0, double residual=0):
+        """Take steps in the weights that `columns` and `starts` (int64) list; see rc_coordinate_work in regcore.h.
 
-        Returns (loss, penalty, violation, residual, share, n_sweeps, numbers) of rc_coordinate_progress.
+        Returns (loss, penalty, violation, residual, share, n_steps, numbers) of rc_coordinate_progress.
         """
         cdef rc_coordinate_work work
         cdef rc_coordinate_progress progress
@@ -1077,13 +1082,14 @@ cdef class CoordinateDescent:
         work.starts = <const int64_t *>cnp.PyArray_DATA(starts)
         work.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
         work.reduction, work.max_sweeps = reduction, max_sweeps
+        work.max_steps, work.violation, work.residual = max_steps, violation, residual
         _control(&control, 1, NULL)
         with self.lock:
             with nogil:
                 status = rc_coordinate_step(self.loop, &work, &control, &progress, &error)
             _check(status, &error)
         return (progress.loss, progress.penalty, progress.violation, progress.residual, progress.share,
-                progress.n_sweeps, progress.numbers)
+                progress.n_steps, progress.numbers)
 
     def slopes(self, cnp.ndarray out):
         """Write the slopes of the losses in the scores, (n_samples, n_outputs) in the dtype."""

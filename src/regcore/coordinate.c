@@ -594,6 +594,51 @@ static size_t layout_step(const rc_coordinate *s, step *t, char *memory)
     return used;
 }
 
+static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control, rc_coordinate_progress *out,
+                           rc_error *error)
+{
+    const rc_coordinate_work *work = t->todo;
+    const int64_t n_lists = t->in_groups ? 1 : s->C;
+    memcpy(s->old_b, s->b, (size_t)s->C * sizeof(double));
+    for (int64_t i = 0; i < t->n; i++) t->old[i] = 0;
+    for (int64_t list = 0; list < n_lists; list++)
+        for (int64_t j = work->starts[list]; j < work->starts[list + 1]; j++)
+            for (int64_t g = 0; g < (t->in_groups ? s->C : 1); g++)
+                t->old[t->in_groups ? j * s->C + g : j] = *weight_at(s, work->columns[j], t->in_groups ? g : list);
+    make_model(s);
+
+    int stopped = sweep(s, control, t, 1);
+    const double first_move = t->moved;
+    out->violation = t->violation;
+    out->residual = t->residual;
+    int64_t n_sweeps = 1;
+    choose_active(s, t);
+    int64_t n_remembered = 0;
+    const double enough = work->reduction * work->reduction * first_move;
+    while (!stopped && n_sweeps < work->max_sweeps && t->moved > enough && t->n_moving > 0) {
+        if (n_remembered == 0) remember(t, n_remembered++);
+        stopped = sweep(s, control, t, 0);
+        n_sweeps++;
+        remember(t, n_remembered++);
+        if (!stopped && n_remembered == EXTRAPOLATED + 1) {
+            if (t->moved > enough) extrapolate(s, t);
+            n_remembered = 0;
+        }
+    }
+    if (stopped) {
+        take_back(s, t, 0);
+        return fail(error, RC_INTERRUPTED, "", "interrupted");
+    }
+    out->share = line_search(s, t);
+    out->penalty = penalty_of(s, t, out->share);
+    if (out->share < 1) take_back(s, t, out->share);
+    out->loss = s->value;
+    out->numbers = t->numbers;
+    out->n_sweeps += n_sweeps;
+    out->n_steps++;
+    return RC_OK;
+}
+
 rc_status rc_coordinate_step(rc_coordinate *s, const rc_coordinate_work *work, const rc_control *control,
                              rc_coordinate_progress *out, rc_error *error)
 {
@@ -614,39 +659,12 @@ rc_status rc_coordinate_step(rc_coordinate *s, const rc_coordinate_work *work, c
         s->room_size = (int64_t)bytes;
     }
     layout_step(s, &t, (char *)s->room);
-    memcpy(s->old_b, s->b, (size_t)s->C * sizeof(double));
-    for (int64_t i = 0; i < t.n; i++) t.old[i] = 0;
-    for (int64_t list = 0; list < n_lists; list++)
-        for (int64_t j = work->starts[list]; j < work->starts[list + 1]; j++)
-            for (int64_t g = 0; g < (t.in_groups ? s->C : 1); g++)
-                t.old[t.in_groups ? j * s->C + g : j] = *weight_at(s, work->columns[j], t.in_groups ? g : list);
-    make_model(s);
-
-    int stopped = sweep(s, control, &t, 1);
-    const double first_move = t.moved;
-    *out = (rc_coordinate_progress){.violation = t.violation, .residual = t.residual, .n_sweeps = 1};
-    choose_active(s, &t);
-    int64_t n_remembered = 0;
-    const double enough = work->reduction * work->reduction * first_move;
-    while (!stopped && out->n_sweeps < work->max_sweeps && t.moved > enough && t.n_moving > 0) {
-        if (n_remembered == 0) remember(&t, n_remembered++);
-        stopped = sweep(s, control, &t, 0);
-        out->n_sweeps++;
-        remember(&t, n_remembered++);
-        if (!stopped && n_remembered == EXTRAPOLATED + 1) {
-            if (t.moved > enough) extrapolate(s, &t);
-            n_remembered = 0;
-        }
+    *out = (rc_coordinate_progress){.n_sweeps = 0};
+    for (int64_t i = 0; i < work->max_steps; i++) {
+        const rc_status status = take_step(s, &t, control, out, error);
+        if (status != RC_OK) return status;
+        if (out->share == 0 || (out->violation <= work->violation && out->residual <= work->residual)) break;
     }
-    if (stopped) {
-        take_back(s, &t, 0);
-        return fail(error, RC_INTERRUPTED, "", "interrupted");
-    }
-    out->share = line_search(s, &t);
-    out->penalty = penalty_of(s, &t, out->share);
-    if (out->share < 1) take_back(s, &t, out->share);
-    out->loss = s->value;
-    out->numbers = t.numbers;
     return RC_OK;
 }
 

@@ -40,9 +40,11 @@ _MOST_SWEEPS = 60
 _MOST_STEPS = 25  # between two certificates
 _LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
 _SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
-_SHARE_OF_TOL = 0.3  # a violation of this share of tol should do
+_SHARE_OF_TOL = 1.0  # a violation of this share of tol should do: the last step reduces it still
 _INTERCEPT_SHARE = 0.1  # slope of an intercept, in relative violations times the objective
 _WITHOUT_TOL = 1e-6
+_LARGE = 10_000  # scores; from there on a certificate costs less than a few steps ...
+_FIRST_AIM = 0.03  # ... and the first of a neighbour is taken at this violation, in case something is missing
 _MOST_STALLED = 8  # certificates that are no better than the best
 _AT_ROUNDING = 1e-6
 
@@ -210,17 +212,19 @@ class Descent:
         """
         before, run = self._kink, self.run
         self.set_objective(objective)
-        self.run = _Run(n_passes=run.n_passes, size=run.size)
+        self.run = _Run(value=run.value, n_passes=run.n_passes, size=run.size)
         self.begin_round(tol, margin=max(before - self._kink, 0.0) / max(self._kink, 1e-300))
-        self.run.aim = self.run.target  # nothing is expected to be missing
+        is_large = self.objective.n_samples * len(self.W) >= _LARGE
+        self.run.aim = max(_FIRST_AIM, self.run.target) if is_large else self.run.target
 
     def solve(self, tol: float | None, max_iter: int) -> Outcome:
         """Iterate to the end."""
-        for _ in range(max_iter):
+        n_left = max_iter
+        while n_left > 0:
             outcome = self.outcome(tol)
             if outcome is not None:
                 return outcome
-            self.advance(tol)
+            n_left -= self.advance(tol, min(_MOST_STEPS, n_left))
         if not self.run.is_checked:
             self.check()
         found = self.outcome(tol)
@@ -275,26 +279,22 @@ class Descent:
         run.is_checked = 0
 
     def _entering(self, in_groups: bool, margin: float) -> tuple[Array, float]:
-        """Weights (flat), or features, that enter, and the largest relative violation of all."""
+        """Weights (flat), or features, that enter, and the largest relative violation among them."""
         run = self.run
         V = self._gradient
-        slopes = np.sqrt(np.square(V, dtype=np.float64).sum(axis=0)) if in_groups else np.abs(V).ravel()
-        if self._triple[1] and len(
-            self._features
-        ):  # of a weight that is not zero the penalty is not all kink
-            shift = 2 * self._triple[1] * self.W[:, self._features]
-            shifted = V[:, self._features] + shift
-            if in_groups:
-                slopes[self._features] = np.sqrt(np.square(shifted, dtype=np.float64).sum(axis=0))
-            else:
-                slopes.reshape(V.shape)[:, self._features] = np.abs(shifted)
+        if in_groups:
+            slopes = np.sqrt(np.einsum("cd,cd->d", V, V, dtype=np.float64))
+            support = np.flatnonzero(self.W.any(axis=0))
+        else:
+            slopes = np.abs(V).ravel()
+            support = np.flatnonzero(self.W)
+        slopes[support] = 0  # they are there
         beyond = np.flatnonzero(slopes > self._kink * (1 - margin))
         outside = float(slopes[beyond].max()) / self._kink - 1 if len(beyond) else 0.0
-        n_support = int(np.count_nonzero(self.W.any(axis=0) if in_groups else self.W))
-        most = max(_LEAST_SIZE, n_support, run.size)
+        most = max(_LEAST_SIZE, len(support), run.size)
         if len(beyond) > most:
             beyond = beyond[np.argpartition(slopes[beyond], len(beyond) - most)[-most:]]
-        return beyond, outside
+        return beyond, max(outside, 0.0)
 
     def _list(self, members: Array) -> None:
         """Make the lists of a step from members (n_columns, n_outputs)."""
@@ -320,28 +320,28 @@ class Descent:
 
     # ------------------------------------------------ iterations
 
-    def advance(self, tol: float | None) -> None:
-        """Take a step; certify what it led to if the working set is solved."""
+    def advance(self, tol: float | None, n_steps: int = 1) -> int:
+        """Take a step, or at most so many, return how many; certify the end if the working set is solved."""
         run = self.run
         if run.is_checked:
             self.begin_round(tol)
-        loss, penalty, violation, residual, share, _, numbers = self._loop.step(
-            self._columns, self._starts, self._triple, _REDUCTION, _MOST_SWEEPS
+        enough = run.aim * self._largest
+        enough_b = _INTERCEPT_SHARE * run.aim * max(abs(run.value), 1e-300)
+        loss, penalty, violation, residual, share, n_taken, numbers = self._loop.step(
+            self._columns, self._starts, self._triple, _REDUCTION, _MOST_SWEEPS, n_steps, enough, enough_b
         )
         run.value = loss + penalty
         run.gap = run.residual = math.nan
         run.n_passes += numbers / self._numbers
-        run.n_steps += 1
+        run.n_steps += n_taken
         run.n_failures = run.n_failures + 1 if share == 0 else 0
-        is_solved = (
-            violation <= run.aim * self._largest
-            and residual <= _INTERCEPT_SHARE * run.aim * max(abs(run.value), 1e-300)
-        ) or share == 0
+        is_solved = (violation <= enough and residual <= enough_b) or share == 0
         if is_solved or run.n_steps >= _MOST_STEPS:
             self.check()
             measure = run.gap if self.has_penalty else run.residual
             run.n_stalled = run.n_stalled + 1 if measure > 0.9 * run.best else 0
             run.best = min(run.best, measure)
+        return n_taken
 
     @property
     def _numbers(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regcore.losses import Loss
+from regcore.solvers.curvature import block_count
 from regcore.solvers.dual import dual
 from regcore.solvers.fista import fista
 from regcore.solvers.newton_cd import newton_cd
@@ -105,8 +106,9 @@ def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
     "dual" for the hinges. For the smooth losses "lbfgs", whose iterations are passes over the data, unless
-    the penalty makes weights zero and the samples are few beside the features: there "newton-cd" is faster,
-    whose sweeps cost the samples times the weights that are not zero.
+    the penalty makes weights zero and the samples are few beside the features, or the features too many for
+    a model of their curvature: there "newton-cd" is faster, whose sweeps cost the samples times the weights
+    that are not zero.
     """
     if not objective.loss.is_smooth:
         return "dual"
@@ -114,7 +116,8 @@ def choose(objective: ObjectiveLike) -> str:
     has_kink = penalty is not None and (penalty.l1 > 0 or penalty.group > 0)
     in_memory = hasattr(objective, "_coordinate_descent")
     few = objective.n_samples <= _SAMPLES_PER_FEATURE * objective.n_features
-    return "newton-cd" if has_kink and in_memory and few else "lbfgs"
+    has_model = block_count(objective, objective.n_features) > 0  # of the curvature, for lbfgs
+    return "newton-cd" if has_kink and in_memory and (few or not has_model) else "lbfgs"
 
 
 def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:

@@ -342,9 +342,11 @@ typedef struct {
  * 1].  All others must be zero. */
 typedef struct {
     const int64_t *columns, *starts;
-    rc_penalty penalty; /* l1 or group, not both */
-    double reduction;   /* of the steps of the first sweep, at which sweeps end */
-    int64_t max_sweeps; /* >= 1 */
+    rc_penalty penalty;         /* l1 or group, not both */
+    double reduction;           /* of the steps of the first sweep, at which sweeps end */
+    int64_t max_sweeps;         /* >= 1, of a step */
+    int64_t max_steps;          /* >= 1 */
+    double violation, residual; /* where a step met no more than these it is the last */
 } rc_coordinate_work;
 
 typedef struct {
@@ -352,7 +354,7 @@ typedef struct {
     double violation, residual; /* largest slopes that the first sweep met: of weights less what the penalty allows; of
                                  * intercepts */
     double share;               /* of the direction that was taken; 0: the objective does not fall along it */
-    int64_t n_sweeps;
+    int64_t n_sweeps, n_steps;
     double numbers; /* of the columns, as often as they were visited */
 } rc_coordinate_progress;
 
@@ -376,7 +378,8 @@ int64_t rc_coordinate_n_samples(const rc_coordinate *coordinate); /* with a weig
 /* Weights (n_columns, C) and intercepts (C,) of the standardised features, and the mean loss there */
 rc_status rc_coordinate_set(rc_coordinate *coordinate, const double *W, const double *b, double *loss, rc_error *error);
 void rc_coordinate_get(const rc_coordinate *coordinate, double *W, double *b);
-/* One step.  After an interrupt the point is what it was before. */
+/* Steps, of which `progress` tells the last, with the sweeps of all.  After an interrupt the point is what it was
+ * before the step that was under way. */
 rc_status rc_coordinate_step(rc_coordinate *coordinate, const rc_coordinate_work *work, const rc_control *control,
                              rc_coordinate_progress *progress, rc_error *error);
 /* Slopes of the losses in the scores, (n_rows, C) of `real`; 0 for samples without a weight */
