@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RegularizationPath", "regularization_path"]
 
 _MOST_STEPS = 100  # Newton's, in the intercepts
+_MOST_TOGETHER = 8  # models that are certified at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,15 @@ def regularization_path(
     else:
         strengths = _descending(alphas)
     objectives = [bare._with_penalty(from_estimator(penalty, alpha, l1_ratio)) for alpha in strengths]
+    n_alphas = len(strengths)
     path = RegularizationPath(
-        strengths,
-        np.empty((len(strengths), *W.shape), kind),
-        np.zeros((len(strengths), len(W)), kind),
-        *np.full((3, len(strengths)), np.nan),
-        np.zeros(len(strengths), dtype=bool),
+        alphas=strengths,
+        coefs=np.empty((n_alphas, *W.shape), kind),
+        intercepts=np.zeros((n_alphas, len(W)), kind),
+        values=np.zeros(n_alphas),
+        dual_gaps=np.full(n_alphas, np.nan),
+        n_passes=np.zeros(n_alphas),
+        converged=np.zeros(n_alphas, dtype=bool),
     )
     if all(choose(objective) == "newton-cd" for objective in objectives):
         _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
@@ -169,20 +173,49 @@ def _descend(
     limit, wanted = checked_max_iter(max_iter, SOLVERS["newton-cd"]), checked_tol(tol)
     n_passes = 0.0
     descent = Descent(objectives[0], W, b)
-    for i, objective in enumerate(objectives):
-        if i:
-            descent.go_on_with(objective, wanted)
-        else:
-            descent.begin()
+
+    def finish(i: int) -> None:
+        nonlocal n_passes
         outcome = descent.solve(wanted, limit)
         if not outcome.converged and wanted is not None:
-            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=4)
         run = descent.run
         path.coefs[i], path.values[i], path.dual_gaps[i] = descent.W, run.value, run.gap
-        path.n_passes[i], path.converged[i] = run.n_passes - n_passes, outcome.converged
+        path.n_passes[i], path.converged[i] = path.n_passes[i] + run.n_passes - n_passes, outcome.converged
         if descent.b is not None:
             path.intercepts[i] = descent.b
         n_passes = run.n_passes
+
+    descent.begin()
+    finish(0)
+    together = descent.is_small and wanted is not None and objectives[0]._has_every_class
+    size = _MOST_TOGETHER if together else 1
+    i = 1
+    while i < len(objectives):
+        part = objectives[i : i + size]
+        if len(part) == 1:
+            descent.go_on_with(part[0], wanted)
+            finish(i)
+            i += 1
+            continue
+        models = descent.go_through(part, wanted)
+        path.n_passes[i : i + len(part)] = (descent.run.n_passes - n_passes) / len(part)
+        n_passes = descent.run.n_passes
+        n_repaired = 0
+        for j, model in enumerate(models, i):
+            if model.is_proven(wanted):
+                model.write(path.coefs[j])
+                path.values[j], path.dual_gaps[j], path.converged[j] = model.value, model.gap, True
+                if model.b is not None:
+                    path.intercepts[j] = model.b
+            else:
+                n_repaired += 1
+                descent.return_to(model)
+                finish(j)
+        if models[-1].is_proven(wanted) and n_repaired:
+            descent.return_to(models[-1])
+        i += len(part)
+        size = max(size // 2, 2) if 2 * n_repaired > len(part) else min(2 * size, _MOST_TOGETHER)
 
 
 def _grid(
