@@ -268,7 +268,7 @@ def test_text_fit(report, settle, full_size, penalty, alpha, peer, max_iter):
 
 
 @pytest.mark.operation("regularization_path")
-@pytest.mark.parametrize("n_epochs", [3])
+@pytest.mark.parametrize("n_epochs", [10])
 def test_text_path(report, settle, full_size, n_epochs):
     """Thirty strengths, beside a loop over saga with warm start and too few epochs."""
     if not full_size:
