@@ -6,10 +6,11 @@ With h_ic the second derivative of sample i's loss in its score c (times its wei
 
 The blocks leave out how the outputs influence each other, and rows that were not drawn; a quasi-Newton method
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
-curvature from the columns' second moments over all rows. Where the blocks would be too large, one block that
-all outputs share stands in for them, or diagonals alone: of the features without their means, since with these
-W and b would depend on each other. In the terms of b' = b + W mean they do not, and going over to b' and
-back is a product of rank one.
+curvature from the columns' second moments over all rows.
+
+Where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
+Diagonals are those of the features without their means, since with these W and b would depend on each other.
+In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank one.
 """
 
 from __future__ import annotations
