@@ -791,54 +791,6 @@ class Objective:
         """How many numbers of X are stored."""
         return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
 
-    def _with_penalty(self, penalty: Penalty | None) -> Objective:
-        """The same problem with another penalty; what is kept of X is kept for both."""
-        other = copy.copy(self)
-        other.penalty = penalty
-        return other
-
-    @property
-    def _has_every_class(self) -> bool:
-        """Whether every class has a sample with a weight."""
-        return bool((self._class_sums(np.dtype(np.float64))[1] > 0).all())
-
-    def _certificates(
-        self, penalties: list[Penalty], values: Array, duals: Array, fit_intercept: bool
-    ) -> tuple[Array, Array]:
-        """The gaps of models that differ in their penalties, (n_models,), from one pass over X for all.
-
-        `duals` (n_samples, n_models, n_outputs) are the slopes at each model, whose `_adjoint` in W,
-        (n_models, n_outputs, n_features), is the second thing returned. Every class needs a sample.
-        """
-        n_models = len(penalties)
-        stack = copy.copy(self)
-        stack.n_models = n_models
-        stack._problem = _core.Problem(
-            self._X,
-            self._y,
-            self._weights,
-            int(self.loss),
-            self.n_outputs,
-            n_models,
-            self.label_smoothing,
-        )
-        grad_W, r = stack._adjoint(duals, duals.dtype)
-        V, shift = grad_W, no_shift(n_models, self.n_classes)
-        if fit_intercept:
-            sums, shares = self._class_sums(duals.dtype)
-            shares = np.broadcast_to(shares, (n_models, self.n_classes))
-            shift = intercept_shift(r, shares, _DUAL_BOUND[self.loss])
-            V = shift.applied_to(V, np.broadcast_to(sums, (n_models, *sums.shape[1:])))
-        triples = [(penalty.l1, penalty.l2, penalty.group) for penalty in penalties]
-        scale = np.array([feasible_scale(V[m : m + 1], *triple)[0] for m, triple in enumerate(triples)])
-        conjugates = np.empty(n_models)
-        stack._problem.conjugate(grad_W, None, duals, *shift.scaled(scale), conjugates, self._n_threads)
-        of_penalties = np.array(
-            [penalty_conjugate(V[m : m + 1], *triple)[0] for m, triple in enumerate(triples)]
-        )
-        bounds = best_bound(-conjugates, self._entropy(grad_W[0]), of_penalties)
-        return np.maximum(values - bounds, 0), grad_W
-
     def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
         """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
         return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)

@@ -188,8 +188,7 @@ def _descend(
 
     descent.begin()
     finish(0)
-    together = descent.is_small and wanted is not None and objectives[0]._has_every_class
-    size = _MOST_TOGETHER if together else 1
+    size = _MOST_TOGETHER if descent.is_small and wanted is not None else 1
     i = 1
     while i < len(objectives):
         part = objectives[i : i + size]

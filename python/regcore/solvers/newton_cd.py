@@ -284,9 +284,14 @@ class Descent:
             self._loop.slopes(self._slopes)
             slopes[:, j] = self._slopes
             models.append(Model(self._features, weights, self.b, self.run.value, objective))
-        values = np.array([model.value for model in models])
         penalties = [objective.penalty for objective in objectives]
-        gaps, gradients = objectives[0]._certificates(penalties, values, slopes, self.b is not None)
+        stack = objectives[0]._stack(np.zeros(len(models), np.int32), penalties)
+        gradients, slopes_b = stack._adjoint(slopes, self.dtype)
+        values = np.array([model.value for model in models])
+        intercepts = [model.b for model in models if model.b is not None]
+        b = np.stack(intercepts) if intercepts else None
+        # of the weights it needs the shape alone
+        gaps = stack._certificate(gradients, b, values, (gradients, slopes_b), dual=slopes)
         self.run.n_passes += 1
         for model, gap, gradient in zip(models, gaps, gradients, strict=True):
             model.gap, model.gradient = float(gap), gradient
