@@ -72,9 +72,7 @@ def merged(X: Any, codes: Array, weights: Array | None, apart: Array | None = No
     columns = [dense, codes[:, None]] if apart is None else [dense, codes[:, None], apart]
     as_bytes = [np.ascontiguousarray(part).view(np.uint8) for part in columns]
     keys = np.concatenate(as_bytes, axis=1)
-    _, first, place = np.unique(
-        keys.view(f"V{keys.shape[1]}")[:, 0], return_index=True, return_inverse=True
-    )
+    _, first, place = np.unique(keys.view(f"V{keys.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     totals = np.bincount(place, weights, minlength=len(first)).astype(np.float64)
     if (totals == 1).all():
         return None
