@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -25,6 +26,7 @@ from regcore.estimators.weights import sample_weights
 from regcore.losses import Loss, resolve_loss
 from regcore.objective import Objective
 from regcore.penalties import Penalty, from_estimator
+from regcore.solvers import ConvergenceWarning
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -163,7 +165,9 @@ class LinearClassifierCV(LinearPrediction):
         Warns
         -----
         ConvergenceWarning
-            If fits stopped early: once for all of the folds, and once for the last fit.
+            If fits stopped early: once for all of the folds, and once for the last fit. Of the folds' fits
+            without a penalty `cv_results_` alone says so: to separable classes they may have no minimum, and
+            what they reached is scored like any other model.
         """
         routed = self._routed(sample_weight, params)
         X, y = checked_with_labels(self, X, y)
@@ -180,21 +184,25 @@ class LinearClassifierCV(LinearPrediction):
         self.alphas_ = self._alphas(data, loss, len(classes))
         candidates = list(self._candidates())
         start = time.perf_counter()
-        results = fit_folds(
-            data.X,
-            data.codes,
-            loss=loss,
-            penalties=[_penalty(candidate) for candidate in candidates],
-            fold_weights=[self._fold_weights(classes, data, train) for train, _ in data.splits],
-            n_classes=len(classes),
-            binary=len(classes) == 2 and loss.has_binary_form,
-            n_threads=self.n_threads,
-            solver=self.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            fit_intercept=self.fit_intercept,
-            random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
+        with warnings.catch_warnings():  # `_warn_of` says what matters of them
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            results = fit_folds(
+                data.X,
+                data.codes,
+                loss=loss,
+                penalties=[_penalty(candidate) for candidate in candidates],
+                fold_weights=[self._fold_weights(classes, data, train) for train, _ in data.splits],
+                n_classes=len(classes),
+                binary=len(classes) == 2 and loss.has_binary_form,
+                n_threads=self.n_threads,
+                solver=self.solver,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                fit_intercept=self.fit_intercept,
+                random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            )
+        if self.tol:
+            _warn_of(candidates, results)
         self.classes_ = classes
         accuracy = _Accuracy(data, loss, classes, self.n_threads)
         scores = np.array(
@@ -396,11 +404,35 @@ class _Accuracy:
 
     def __call__(self, result: FitResult, test: Array) -> float:
         rows = np.arange(len(self.codes))[test]
-        right = self.objective.predict(result.W, result.b, rows=rows) == self.codes[rows]
         weights = None if self.weights is None else self.weights[rows]
-        if weights is not None and not weights.any():
+        if weights is not None and not weights.any():  # or no rows, once those without weight are gone
             raise ValueError("sample_weight must leave some weight to the samples that each fold leaves out")
+        right = self.objective.predict(result.W, result.b, rows=rows) == self.codes[rows]
         return float(np.average(right, weights=weights))
+
+
+def _warn_of(candidates: list[dict[str, Any]], results: list[list[FitResult]]) -> None:
+    """Warn once of all fits with a penalty that stopped early.
+
+    Without a penalty the fit to a separable fold has no end: its score is as good as any other, and whoever
+    looks for the best penalty need not be told to add one. If none is the best, the last fit says so.
+    """
+    early = [
+        (candidate, [result for result in row if not result.converged])
+        for candidate, row in zip(candidates, results, strict=True)
+        if candidate.get("alpha")
+    ]
+    early = [(candidate, row) for candidate, row in early if row]
+    if not early:
+        return
+    first, row = early[0]
+    warnings.warn(
+        f"{sum(len(row) for _, row in early)} of {sum(map(len, results))} fits of the cross-validation "
+        f"stopped early, of {len(early)} of {len(candidates)} candidates (cv_results_['converged'] says of "
+        f"which); one of {first} says: {row[0].message}",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
 def _penalty(candidate: dict[str, Any]) -> Penalty | None:
