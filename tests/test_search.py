@@ -250,8 +250,8 @@ def test_early_ends_warn_once_for_all_folds(iris):
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == 2
     assert messages[0].startswith(
-        "10 of 10 fits of the cross-validation stopped early, of 2 of 2 candidates (cv_results_['converged'] says "
-        "of which); one of {'penalty': 'l2', 'alpha': 0.0001} says: max_iter=2"
+        "10 of 10 fits of the cross-validation stopped early, of 2 of 2 candidates (cv_results_['converged'] "
+        "says of which); one of {'penalty': 'l2', 'alpha': 0.0001} says: max_iter=2"
     )
     assert caught[0].filename == __file__
 
