@@ -31,7 +31,7 @@ def checks():
     chosen = [LinearClassifier(loss, penalty) for loss in LOSSES for penalty in PENALTIES]
     chosen += [LinearClassifier("hinge", penalty, solver="sgd") for penalty in PENALTIES]
     chosen += [LinearClassifier(solver="sgd", average=True)]
-    chosen += [LinearClassifierCV(loss, alphas=2, l1_ratios=(0.5,), cv=3) for loss in LOSSES]
+    chosen += [LinearClassifierCV(loss, alphas=2, l1_ratios=(0.5,), cv=3, max_iter=100) for loss in LOSSES]
     for estimator in chosen:
         name = f"{estimator.loss}-{getattr(estimator, 'penalty', 'search')}-{estimator.solver}"
         for found, check in estimator_checks_generator(estimator):
