@@ -198,7 +198,7 @@ def test_no_rows_of_x_are_copied(iris, monkeypatch):
     )
     X, y = iris
     LinearClassifierCV(alphas=2, max_iter=5, tol=None).fit(X, y)
-    assert len(seen) > 5 * 11
+    assert len(seen) > 5
     assert all(np.shares_memory(x, X) for x in seen)
 
 
