@@ -384,8 +384,7 @@ class LinearClassifier(LinearPrediction):
         return from_estimator(self.penalty, self.alpha, self.l1_ratio)
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        known = solver.options
-        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in known}
+        return {name: getattr(self, name) for name in _SGD_OPTIONS} if solver.name == "sgd" else {}
 
     def _early_stopping(self, random_state: np.random.RandomState) -> EarlyStopping | None:
         if not self.early_stopping:
