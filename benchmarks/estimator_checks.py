@@ -2,8 +2,8 @@
 
     SCIPY_ARRAY_API=1 python benchmarks/estimator_checks.py [-o table.txt] [--searches]
 
-All parameters but loss and penalty have their defaults, and no failure is expected. Without SCIPY_ARRAY_API the
-check of array API input skips itself. The searches, with their penalties and folds, take some minutes.
+All parameters but loss and penalty have their defaults, and no failure is expected. Without SCIPY_ARRAY_API
+the check of array API input skips itself. The searches, with their penalties and folds, take some minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def estimators(searches: bool) -> Iterator[tuple[str, Any]]:
 
 
 def main() -> int:
-    """Write a line for each estimator, and one for each check that did not pass; the status counts failures."""
+    """Write a line for each estimator, and one for each check that did not pass; 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     parser.add_argument("--searches", action="store_true", help="LinearClassifierCV, too")
