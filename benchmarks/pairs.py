@@ -1,10 +1,10 @@
-"""Every loss with every penalty, to a certificate, on real data: solver, gap, passes and seconds of each pair.
+"""Every loss with every penalty, to a certificate, on real data: solver, gap, passes, seconds of each.
 
     python benchmarks/pairs.py -o FOLDER                        pairs.md and pairs.json in FOLDER
     python benchmarks/pairs.py -o FOLDER --data dna --loss hinge --tol 1e-6 --dtype float64
 
-A fit is what a user gets without a word on the solver: ``regcore.fit(objective, tol=...)``. Gaps and residuals
-are relative; those of the last columns are computed again in plain NumPy and float64.
+A fit is what a user gets without a word on the solver: ``regcore.fit(objective, tol=...)``. Gaps and
+residuals are relative; those of the last columns are computed again in plain NumPy and float64.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DATA_SETS = {
 
 
 def penalty_of(name: str, alpha: float, n_outputs: int) -> regcore.Penalty | None:
-    """Return the penalty of scikit-learn's strength alpha; that of a group grows with the root of its size."""
+    """Return the penalty of scikit-learn's alpha; that of a group grows with the root of its size."""
     return {
         "none": None,
         "l2": regcore.L2(alpha / 2),
@@ -130,14 +130,14 @@ def fit_pair(
 
 
 def _number(number: float | None, form: str) -> str:
-    return "–" if number is None else format(number, form)
+    return "-" if number is None else format(number, form)
 
 
 def markdown(rows: list[Row], arguments: dict[str, Any]) -> str:
     """Return the table, and under it what each fit that did not converge says."""
     lines = [
-        f"`regcore.fit(objective, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})`; gaps relative to "
-        "the objective.",
+        f"`regcore.fit(objective, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})`; gaps are "
+        "relative to the objective.",
         "",
         "| data | loss | penalty | solver | converged | iterations | passes | seconds | objective | zeros "
         "| gap | residual | gap by NumPy | residual by NumPy |",
@@ -153,8 +153,9 @@ def markdown(rows: list[Row], arguments: dict[str, Any]) -> str:
     alphas = ", ".join(f"{d.alpha:g} for {name}" for name, d in DATA_SETS.items())
     lines += [
         "",
-        f"Strengths: alpha is {alphas}; `L2(alpha / 2)`, `L1(alpha)`, `ElasticNet.from_l1_ratio(alpha, 0.5)`, "
-        "`GroupL1(alpha * sqrt(n_outputs))`. satimage is standardised, two classes have the binary form.",
+        f"Strengths: alpha is {alphas}; `L2(alpha / 2)`, `L1(alpha)`, "
+        "`ElasticNet.from_l1_ratio(alpha, 0.5)`, `GroupL1(alpha * sqrt(n_outputs))`. satimage is "
+        "standardised, two classes have the binary form.",
     ]
     if failed := [r for r in rows if not r.converged]:
         lines += ["", f"Not converged: {len(failed)} of {len(rows)}.", ""]

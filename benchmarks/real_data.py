@@ -37,7 +37,7 @@ def csr(arrays: dict[str, np.ndarray], part: str = "X_train") -> Any:
 
 
 def training_part(name: str) -> tuple[Any, np.ndarray]:
-    """Return X, as it is stored, and y (int32) of a file: its training part, if it has one, else all of it."""
+    """Return X, as it is stored, and y (int32): the training part of a file, or all of one without parts."""
     arrays = archive(name)
     part = "" if "X" in arrays else "_train"
     X = csr(arrays) if f"X{part}_data" in arrays else arrays[f"X{part}"]

@@ -1,0 +1,156 @@
+"""What is written of the curves: numbers as JSON, tables as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convergence_curves import LEVELS, Curve, seconds_to
+
+__all__ = ["TaskReport", "known_optimum", "markdown", "read_reports", "write_json"]
+
+NOTHING = "-"
+GAP = "seconds_to_a_gap_of_1e-4"
+
+
+@dataclass
+class TaskReport:
+    """All curves of a task, and the optimum that they are compared with."""
+
+    name: str
+    title: str
+    definition: dict[str, Any]
+    optimum: float
+    curves: list[Curve] = field(default_factory=list)
+    cap: float = 0.0
+    left_out: list[str] = field(default_factory=list)
+
+    def seconds(self, curve: Curve, level: float) -> float | None:
+        """Return when the curve came to the level; None if it never did."""
+        return seconds_to(level, curve.seconds, curve.distances(self.optimum))
+
+    def best(self, level: float, ours: bool) -> tuple[float, str] | None:
+        """Return the shortest time to the level, and whose it is; of those that minimise the same."""
+        times = [
+            (seconds, curve.name)
+            for curve in self.curves
+            if curve.is_ours == ours
+            and curve.optimum is None
+            and (seconds := self.seconds(curve, level)) is not None
+        ]
+        return min(times, default=None)
+
+    def ratio(self, level: float) -> float | None:
+        """Return how many times faster we are than the best peer; None unless both came to the level."""
+        ours, theirs = self.best(level, True), self.best(level, False)
+        return None if ours is None or theirs is None else theirs[0] / ours[0]
+
+
+def write_json(report: TaskReport, folder: Path) -> None:
+    """Write a task's numbers to `name`.json."""
+    content = asdict(report)
+    content["seconds_to"] = {
+        curve.name: {f"{level:g}": report.seconds(curve, level) for level in LEVELS}
+        for curve in report.curves
+    }
+    content["ratio_to_the_best_peer"] = {f"{level:g}": report.ratio(level) for level in LEVELS}
+    (folder / f"{report.name}.json").write_text(json.dumps(content, indent=1))
+
+
+def _read(path: Path) -> TaskReport:
+    content = json.loads(path.read_text())
+    content = {name: content[name] for name in TaskReport.__dataclass_fields__}
+    curves = [Curve(**curve) for curve in content.pop("curves")]
+    return TaskReport(**content, curves=curves)
+
+
+def read_reports(folder: Path, names: Iterable[str]) -> list[TaskReport]:
+    """Return the reports of those tasks that a folder has."""
+    return [_read(path) for name in names if (path := folder / f"{name}.json").is_file()]
+
+
+def known_optimum(folder: Path, name: str, definition: dict[str, Any]) -> float | None:
+    """Return the best objective that an earlier run has seen of the same task."""
+    for report in read_reports(folder, [name]):
+        if report.definition == json.loads(json.dumps(definition)):
+            return report.optimum
+    return None
+
+
+def _time(seconds: float | None, cap: float) -> str:
+    return f"> {cap:.3g}" if seconds is None else f"{seconds:.3g}"
+
+
+def _faster(report: TaskReport, level: float) -> str:
+    ours, ratio = report.best(level, True), report.ratio(level)
+    if ours is None:
+        return "we never"
+    if ratio is None:
+        has_peers = any(not curve.is_ours for curve in report.curves)
+        return f"> {report.cap / ours[0]:.1f}" if has_peers else NOTHING
+    return f"{ratio:.1f}"
+
+
+def markdown(reports: list[TaskReport]) -> str:
+    """Return one table of all tasks, and one of each."""
+    levels = " | ".join(f"to {level:g}" for level in LEVELS)
+    lines = [
+        "# Time to the optimum",
+        "",
+        "Seconds to a relative distance from the optimum, and how many times as long the best peer takes. "
+        '"> x": nobody came there within the cap on its seconds.',
+        "",
+        f"| task | asked | {' | '.join(f'ratio {level:g}' for level in LEVELS)} | ours, seconds {levels} "
+        "| best peer at each |",
+        "|---|---|" + "---|" * (2 * len(LEVELS) + 1),
+    ]
+    for report in reports:
+        ours = [report.best(level, True) for level in LEVELS]
+        theirs = [report.best(level, False) for level in LEVELS]
+        asked = report.definition["asked"]
+        cells = [report.title, NOTHING if asked is None else f"{asked:g}"]
+        cells += [_faster(report, level) for level in LEVELS]
+        cells += [_time(None if best is None else best[0], report.cap) for best in ours]
+        cells.append("; ".join(NOTHING if best is None else f"{best[1]} {best[0]:.3g}" for best in theirs))
+        lines.append(f"| {' | '.join(cells)} |")
+    for report in reports:
+        lines += ["", f"## {report.title}", "", *_of_task(report, levels)]
+    return "\n".join(lines) + "\n"
+
+
+def _of_task(report: TaskReport, levels: str) -> Iterable[str]:
+    task = report.definition
+    yield (
+        f"`{report.name}`: {task['n_samples']} x {task['n_features']}, alpha {task['alpha']:g}, "
+        f"l1_ratio {task['l1_ratio']:g}; optimum {report.optimum:.10g}; at most {report.cap:g} s a curve. "
+        f"![]({report.name}.png)"
+    )
+    yield from (
+        "",
+        f"| solver | seconds {levels} | nearest | remarks |",
+        "|---|" + "---|" * (len(LEVELS) + 2),
+    )
+    for curve in report.curves:
+        times = " | ".join(_time(report.seconds(curve, level), report.cap) for level in LEVELS)
+        nearest = min(curve.distances(report.optimum), default=float("nan"))
+        remarks = [curve.note] if curve.note else []
+        if (passes := curve.extra.get("n_passes")) is not None:
+            remarks.append(f"{passes:.0f} passes")
+        if (gap := curve.extra.get(GAP)) is not None:
+            remarks.append(f"a gap of 1e-4 after {gap:.3g} s")
+        yield f"| {curve.name} | {times} | {max(nearest, 0):.1e} | {'; '.join(remarks)} |"
+    yardsticks = [curve for curve in report.curves if curve.optimum is not None]
+    for yardstick in yardsticks:
+        for curve in report.curves:
+            if curve.is_ours and curve.optimum is None and GAP in curve.extra:
+                ours, its = curve.extra[GAP], yardstick.extra[GAP]
+                if ours and its:
+                    yield from (
+                        "",
+                        f"To a gap of 1e-4 {curve.name} takes {ours / its:.2f} x {yardstick.name}.",
+                    )
+    if report.left_out:
+        yield from ("", f"Left out, not installed: {', '.join(report.left_out)}.")
