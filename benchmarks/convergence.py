@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from convergence_curves import Curve, Point
 from convergence_ours import optimum, our_curve
 from convergence_peers import PEERS, missing_packages
 from convergence_picture import draw
-from convergence_report import TaskReport, known_optimum, markdown, read_reports, write_json
+from convergence_report import TaskReport, earlier_report, markdown, read_reports, write_json
 from convergence_tasks import TASKS, Problem
 
 import regcore
@@ -56,39 +58,45 @@ def run_task(name: str, given: argparse.Namespace) -> None:
     """Measure one task, and write what came of it."""
     problem = Problem(name, given.quick)
     definition = problem.definition()
-    least = known_optimum(given.output, name, definition)
-    if least is None or given.optimum:
-        least = optimum(problem, given.optimum_seconds)
-    report = TaskReport(name, problem.task.title, definition, least, cap=given.seconds)
-    if given.optimum:
-        say(f"{name}: optimum {least:.12g}")
+    report = earlier_report(given.output, name, definition)
+    if report is None:
+        report = TaskReport(name, problem.task.title, definition, np.inf)
+    if given.optimum or not np.isfinite(report.optimum):
+        report.optimum = min(report.optimum, optimum(problem, given.optimum_seconds))
+        say(f"{name}: optimum {report.optimum:.12g}")
         write_json(report, given.output)
+    if given.optimum:
         return
-    for dtype in (np.float32, np.float64):
-        for solver in ["auto", *given.solver]:
-            if solver != "auto" and problem.task.loss not in ("cross_entropy", "squared_hinge"):
-                continue
-            curve, points = our_curve(problem, given.seconds, dtype, solver)
-            report.curves.append(judged(curve, points, problem))
-            say(f"{name}: {curve.name}, {curve.seconds[-1]:.2f} s, {curve.note}")
-    if (yardstick := problem.task.yardstick) is not None:
-        curve, points = our_curve(problem, given.seconds, loss=yardstick)
-        curve.optimum = optimum(problem, given.optimum_seconds, yardstick)
-        report.curves.append(judged(curve, points, problem, yardstick))
-    for peer in PEERS:
-        if given.peer and not any(part in peer.name for part in given.peer):
-            continue
-        if not peer.handles(problem):
-            continue
-        if not peer.is_installed:
-            report.left_out.append(peer.name)
-            continue
-        curve = peer_curve(peer, name, given.quick, given.seconds, least)
-        report.curves.append(curve)
-        nearest = min(curve.distances(least), default=np.inf)
+    report.left_out = []
+    if not given.curve:
+        report.curves = []
+    for curve in curves(problem, given, report):
+        report.curves = [other for other in report.curves if other.name != curve.name] + [curve]
+        nearest = min(curve.distances(report.optimum), default=np.inf)
         say(f"{name}: {curve.name}, {len(curve.seconds)} points, nearest {nearest:.1e} {curve.note}")
         finish(report, given.output)
-    finish(report, given.output)
+
+
+def curves(problem: Problem, given: argparse.Namespace, report: TaskReport) -> Iterator[Curve]:
+    """Yield the curves of a task: ours, that of a yardstick, and the peers'."""
+
+    def is_wanted(name: str) -> bool:
+        return not given.curve or any(part in name for part in given.curve)
+
+    solvers = ["auto", *(given.solver if problem.judge.loss.is_smooth else ())]
+    for dtype, solver in product((np.float32, np.float64), solvers):
+        if is_wanted("regcore"):
+            yield judged(*our_curve(problem, given.seconds, dtype, solver), problem)
+    if (yardstick := problem.task.yardstick) is not None and is_wanted("regcore"):
+        curve, points = our_curve(problem, given.seconds, loss=yardstick)
+        curve.optimum = optimum(problem, given.optimum_seconds, yardstick)
+        yield judged(curve, points, problem, yardstick)
+    for peer in PEERS:
+        if is_wanted(peer.name) and peer.handles(problem):
+            if peer.is_installed:
+                yield peer_curve(peer, problem.name, given.quick, given.seconds, report.optimum)
+            else:
+                report.left_out.append(peer.name)
 
 
 def finish(report: TaskReport, folder: Path) -> None:
@@ -113,7 +121,12 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--task", action="append", choices=TASKS, metavar="NAME", help=", ".join(TASKS))
-    parser.add_argument("--peer", action="append", metavar="PART", help="only peers with this in their name")
+    parser.add_argument(
+        "--curve",
+        action="append",
+        metavar="PART",
+        help="only the curves with this in their name (regcore, saga, ...); FOLDER keeps the others",
+    )
     parser.add_argument("--solver", action="append", default=[], help="of ours, besides 'auto'")
     parser.add_argument("--seconds", type=float, help="cap of a curve (default: 60)")
     parser.add_argument("--optimum-seconds", type=float, default=600.0, help="cap of the optimum's fit")

@@ -20,7 +20,7 @@ NO_STANDSTILL = 1e-2  # farther away than that it may just be slow
 STANDSTILL = 0.95  # of the distance is left after a larger budget
 MOST_STANDSTILLS = 3
 PATIENCE = 3.0  # caps without a point, after which a fit is given up
-PREPARATION = 120.0  # seconds of loading and compiling
+PREPARATION = 600.0  # seconds of loading and compiling
 
 
 def peer_curve(peer: Peer, task: str, quick: bool, cap: float, least: float) -> Curve:
@@ -35,7 +35,7 @@ def peer_curve(peer: Peer, task: str, quick: bool, cap: float, least: float) -> 
     sender.close()
     try:
         while receiver.poll(PREPARATION + PATIENCE * cap):
-            seconds, value = receiver.recv()
+            seconds, value, curve.was_cut = receiver.recv()
             curve.seconds.append(seconds)
             curve.values.append(value)
         curve.note = f"given up: no answer for {PREPARATION + PATIENCE * cap:.0f} s"
@@ -44,6 +44,7 @@ def peer_curve(peer: Peer, task: str, quick: bool, cap: float, least: float) -> 
         process.join()
         if process.exitcode:
             curve.note = f"crashed (exit code {process.exitcode})"
+            curve.was_cut = False
     process.join()
     receiver.close()
     return curve
@@ -54,9 +55,10 @@ def _measure(sender: Connection, number: int, task: str, quick: bool, cap: float
     best, n_still = np.inf, 0
     for point in PEERS[number].points(problem, cap):
         value = problem.value(point.W, point.b) if np.isfinite(point.W).all() else np.inf
-        sender.send((point.seconds, value))
         distance = value / least - 1
         n_still = n_still + 1 if NO_STANDSTILL > distance > STANDSTILL * best else 0
         best = min(best, distance)
-        if distance <= NEAR_ENOUGH or n_still >= MOST_STANDSTILLS:
+        is_over = point.is_last or distance <= NEAR_ENOUGH or n_still >= MOST_STANDSTILLS
+        sender.send((point.seconds, value, not is_over))
+        if is_over:
             return

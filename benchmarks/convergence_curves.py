@@ -14,18 +14,17 @@ __all__ = ["LEVELS", "Curve", "Point", "fits_with_growing_budgets", "seconds_to"
 
 LEVELS = (1e-3, 1e-4, 1e-6)
 
-# The threads of a BLAS spin for some time after a call, and take a core from whoever comes next.
-SETTLE_SECONDS = 0.3
 SHORT = 0.5  # seconds; a shorter fit is timed again
 ROUNDS = 3
 
 
 class Point(NamedTuple):
-    """Weights, and the seconds after which they were there."""
+    """Weights, the seconds after which they were there, and whether more seconds would change nothing."""
 
     seconds: float
     W: Any
     b: Any
+    is_last: bool = False
 
 
 @dataclass
@@ -33,13 +32,15 @@ class Curve:
     """The points of one solver.
 
     `values` are the objectives at the points, in float64; `is_ours` says whether the solver is one of
-    regcore's, `note` how it ended. `optimum` is that of another objective, for a yardstick.
+    regcore's, `was_cut` whether the cap on the seconds ended it, `note` what else is to be said. `optimum`
+    is that of another objective, for a yardstick.
     """
 
     name: str
     seconds: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     is_ours: bool = False
+    was_cut: bool = False
     note: str = ""
     optimum: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +81,6 @@ def fits_with_growing_budgets(
     while True:
         fastest = math.inf
         for _ in range(ROUNDS):
-            time.sleep(SETTLE_SECONDS)
             start = time.perf_counter()
             W, b, is_over = fit(round(budget))
             seconds = time.perf_counter() - start
@@ -88,7 +88,7 @@ def fits_with_growing_budgets(
             fastest = min(fastest, seconds)
             if seconds > SHORT:
                 break
-        yield Point(fastest, np.copy(W), np.copy(b))
+        yield Point(fastest, np.copy(W), np.copy(b), is_over)
         if is_over or spent + growth * fastest > cap:
             return
         budget *= growth

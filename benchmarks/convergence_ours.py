@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from convergence_curves import ROUNDS, SETTLE_SECONDS, Curve, Point
+from convergence_curves import ROUNDS, Curve, Point
 from convergence_tasks import Problem
 
 import regcore
@@ -18,6 +18,7 @@ TOL = {np.float32: 2e-7, np.float64: 1e-8}
 OPTIMUM_TOL = 1e-9
 SPACING = 1.03  # from one point to the next, in seconds
 SHORT = 1.0
+SETTLE_SECONDS = 0.3  # the threads of a BLAS spin for some time, and take a core from whoever comes next
 MAX_ITER = 100_000
 GAP = 1e-4
 
@@ -83,6 +84,7 @@ def our_curve(
     curve = Curve(
         " ".join(["regcore", loss or "", result.solver, np.dtype(dtype).name]).replace("  ", " "),
         is_ours=True,
+        was_cut=bool(recorder.points[-1].seconds > cap),
         note=result.message,
         extra={
             "n_passes": result.n_passes,

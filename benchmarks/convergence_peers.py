@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
-from convergence_curves import SETTLE_SECONDS, Point, fits_with_growing_budgets
+from convergence_curves import Point, fits_with_growing_budgets
 from convergence_tasks import Problem
 
 __all__ = ["PEERS", "Peer", "missing_packages"]
@@ -189,11 +190,13 @@ def _skglm(problem: Problem, cap: float) -> Iterator[Point]:
 
 def _with_falling_tolerances(fit: Callable[[int], Any], cap: float) -> Iterator[Point]:
     """The budget is the negative logarithm of the tolerance, times TOLERANCES_PER_DECADE."""
-    for budget in range(1, 100):
+    for budget in count(1):
         fits = fits_with_growing_budgets(fit, cap=0, first=budget)
         yield (point := next(fits))
+        if point.is_last:
+            return
         cap -= point.seconds
-        if cap < point.seconds or 10 ** (-budget / TOLERANCES_PER_DECADE) < NEVER:
+        if cap < point.seconds:
             return
 
 
@@ -233,7 +236,6 @@ def _pytorch(problem: Problem, cap: float) -> Iterator[Point]:
     closure()  # the first call loads what the others need
     seconds = 0.0
     while seconds < cap:
-        time.sleep(SETTLE_SECONDS)
         start, elapsed = time.perf_counter(), 0.0
         while elapsed <= SPACING * seconds:
             optimizer.step(closure)

@@ -10,7 +10,7 @@ from typing import Any
 
 from convergence_curves import LEVELS, Curve, seconds_to
 
-__all__ = ["TaskReport", "known_optimum", "markdown", "read_reports", "write_json"]
+__all__ = ["TaskReport", "earlier_report", "markdown", "read_reports", "write_json"]
 
 NOTHING = "-"
 GAP = "seconds_to_a_gap_of_1e-4"
@@ -25,7 +25,6 @@ class TaskReport:
     definition: dict[str, Any]
     optimum: float
     curves: list[Curve] = field(default_factory=list)
-    cap: float = 0.0
     left_out: list[str] = field(default_factory=list)
 
     def seconds(self, curve: Curve, level: float) -> float | None:
@@ -43,10 +42,22 @@ class TaskReport:
         ]
         return min(times, default=None)
 
-    def ratio(self, level: float) -> float | None:
-        """Return how many times faster we are than the best peer; None unless both came to the level."""
+    def ratio(self, level: float) -> tuple[float, bool] | None:
+        """Return how many times faster we are than the best peer, and whether that is exact.
+
+        It is a lower bound if the cap ended a peer that might have been the best. None: there is no peer, or
+        we never came to the level.
+        """
         ours, theirs = self.best(level, True), self.best(level, False)
-        return None if ours is None or theirs is None else theirs[0] / ours[0]
+        cut = [
+            max(curve.seconds)
+            for curve in self.curves
+            if not curve.is_ours and curve.was_cut and self.seconds(curve, level) is None
+        ]
+        if ours is None or (theirs is None and not cut):
+            return None
+        exact = theirs is not None and theirs[0] <= min(cut, default=theirs[0])
+        return (theirs[0] if exact and theirs else min(cut)) / ours[0], exact
 
 
 def write_json(report: TaskReport, folder: Path) -> None:
@@ -72,26 +83,24 @@ def read_reports(folder: Path, names: Iterable[str]) -> list[TaskReport]:
     return [_read(path) for name in names if (path := folder / f"{name}.json").is_file()]
 
 
-def known_optimum(folder: Path, name: str, definition: dict[str, Any]) -> float | None:
-    """Return the best objective that an earlier run has seen of the same task."""
+def earlier_report(folder: Path, name: str, definition: dict[str, Any]) -> TaskReport | None:
+    """Return what an earlier run has left of the same task."""
     for report in read_reports(folder, [name]):
         if report.definition == json.loads(json.dumps(definition)):
-            return report.optimum
+            return report
     return None
 
 
-def _time(seconds: float | None, cap: float) -> str:
-    return f"> {cap:.3g}" if seconds is None else f"{seconds:.3g}"
+def _time(report: TaskReport, curve: Curve, level: float) -> str:
+    seconds = report.seconds(curve, level)
+    if seconds is not None:
+        return f"{seconds:.3g}"
+    return f"> {max(curve.seconds):.3g}" if curve.was_cut else NOTHING
 
 
 def _faster(report: TaskReport, level: float) -> str:
-    ours, ratio = report.best(level, True), report.ratio(level)
-    if ours is None:
-        return "we never"
-    if ratio is None:
-        has_peers = any(not curve.is_ours for curve in report.curves)
-        return f"> {report.cap / ours[0]:.1f}" if has_peers else NOTHING
-    return f"{ratio:.1f}"
+    ratio = report.ratio(level)
+    return NOTHING if ratio is None else f"{'' if ratio[1] else '> '}{ratio[0]:.2g}"
 
 
 def markdown(reports: list[TaskReport]) -> str:
@@ -100,20 +109,20 @@ def markdown(reports: list[TaskReport]) -> str:
     lines = [
         "# Time to the optimum",
         "",
-        "Seconds to a relative distance from the optimum, and how many times as long the best peer takes. "
-        '"> x": nobody came there within the cap on its seconds.',
+        "Ratio: how many times as long as we the best peer takes to a relative distance from the optimum; "
+        '"> x" where the cap on the seconds ended a peer. Seconds between two points of a curve are '
+        "interpolated.",
         "",
-        f"| task | asked | {' | '.join(f'ratio {level:g}' for level in LEVELS)} | ours, seconds {levels} "
+        f"| task | asked | {' | '.join(f'ratio at {level:g}' for level in LEVELS)} | our seconds {levels} "
         "| best peer at each |",
         "|---|---|" + "---|" * (2 * len(LEVELS) + 1),
     ]
     for report in reports:
-        ours = [report.best(level, True) for level in LEVELS]
-        theirs = [report.best(level, False) for level in LEVELS]
         asked = report.definition["asked"]
         cells = [report.title, NOTHING if asked is None else f"{asked:g}"]
         cells += [_faster(report, level) for level in LEVELS]
-        cells += [_time(None if best is None else best[0], report.cap) for best in ours]
+        ours, theirs = ([report.best(level, whose) for level in LEVELS] for whose in (True, False))
+        cells += [NOTHING if best is None else f"{best[0]:.3g}" for best in ours]
         cells.append("; ".join(NOTHING if best is None else f"{best[1]} {best[0]:.3g}" for best in theirs))
         lines.append(f"| {' | '.join(cells)} |")
     for report in reports:
@@ -125,7 +134,7 @@ def _of_task(report: TaskReport, levels: str) -> Iterable[str]:
     task = report.definition
     yield (
         f"`{report.name}`: {task['n_samples']} x {task['n_features']}, alpha {task['alpha']:g}, "
-        f"l1_ratio {task['l1_ratio']:g}; optimum {report.optimum:.10g}; at most {report.cap:g} s a curve. "
+        f"l1_ratio {task['l1_ratio']:g}; optimum {report.optimum:.10g}. "
         f"![]({report.name}.png)"
     )
     yield from (
@@ -134,7 +143,7 @@ def _of_task(report: TaskReport, levels: str) -> Iterable[str]:
         "|---|" + "---|" * (len(LEVELS) + 2),
     )
     for curve in report.curves:
-        times = " | ".join(_time(report.seconds(curve, level), report.cap) for level in LEVELS)
+        times = " | ".join(_time(report, curve, level) for level in LEVELS)
         nearest = min(curve.distances(report.optimum), default=float("nan"))
         remarks = [curve.note] if curve.note else []
         if (passes := curve.extra.get("n_passes")) is not None:
