@@ -78,7 +78,7 @@ def test_ratios_and_their_bounds(tmp_path):
     assert again == report
     text = markdown([again])
     assert "| Some task | 3 | > " in text
-    assert "| stopped | 2 | > 2 |" in text
+    assert "| stopped | > 2 | > 2 |" in text
     assert "| ended | - |" in text
 
 
