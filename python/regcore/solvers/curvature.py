@@ -29,6 +29,7 @@ __all__ = ["Curvature", "Metric"]
 
 _MOST_FEATURES = 2500  # of a block
 _MOST_NUMBERS = 1 << 25  # of all blocks together
+_KEPT_RIDGES = 2
 _CHUNK = 2048  # rows that are held as dense numbers at a time
 _FEW_NUMBERS = 1 << 20  # blocks with fewer are kept in double
 _RARE = 0.5  # a feature is rare in the sample below this share of its second moment
@@ -121,6 +122,7 @@ class Curvature:
         else:
             rows = np.arange(n_samples)
         self.n_passes = n_rows / n_samples
+        self._n_features = n_features
         K = n_features + (b is not None)
         n_blocks = block_count(objective, K)
         kind = np.float64 if n_outputs * K * K <= _FEW_NUMBERS else np.float32
@@ -156,6 +158,7 @@ class Curvature:
         else:
             self.diagonal = expected
             self._blocks = None
+        self._ridges: dict[float, Metric] = {}
         # nowhere flat: a model without curvature would allow steps of any length
         rounding = 1e-6 if kind == np.float32 else 1e-10
         self.floor = rounding * max(float(self.diagonal.max()), 1e-30)
@@ -163,6 +166,16 @@ class Curvature:
     def metric(self, extra: Array) -> Metric:
         """Return the metric with `extra`, (n_outputs, K), added to the diagonals."""
         return Metric(self._blocks, self._factors, self.diagonal, extra + self.floor, self._n_threads)
+
+    def ridge(self, l2: float) -> Metric:
+        """Return the metric with the L2 penalty `l2`; some are kept, for fits that share the model."""
+        if l2 not in self._ridges:
+            for oldest in list(self._ridges)[: 1 - _KEPT_RIDGES]:
+                del self._ridges[oldest]
+            extra = np.full(self.diagonal.shape, 2 * l2)
+            extra[:, self._n_features :] = 0
+            self._ridges[l2] = self.metric(extra)
+        return self._ridges[l2]
 
 
 def block_count(objective: ObjectiveLike, K: int) -> int:
