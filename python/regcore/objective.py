@@ -712,14 +712,15 @@ class Objective:
 
     # ------------------------------------------------------------------ second derivatives
 
-    def _mean_squares(self) -> Array:
-        """Return the weighted means of the squared (standardised) features, (n_features,). One pass; kept."""
+    def _column_moments(self) -> tuple[Array, Array]:
+        """Return the weighted means and mean squares of the (standardised) features. One pass; kept."""
         if not self._moments:
             mean, deviation = self._problem.column_statistics(self._n_threads)
             center = 0.0 if self.mean is None else self.mean
             scale = 1.0 if self.scale is None else self.scale
-            self._moments.append(((mean - center) ** 2 + deviation**2) / scale**2)
-        return self._moments[0]
+            mean = (mean - center) / scale
+            self._moments.extend((mean, mean**2 + (deviation / scale) ** 2))
+        return self._moments[0], self._moments[1]
 
     def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
         """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""

@@ -248,7 +248,7 @@ class _Descent:
         self.W, self.b = self.parameters(self.z)
         self.gradient = np.zeros_like(self.z)
         self.model_z = self.z
-        self.moments: Array | None = None
+        self.moments: tuple[Array, Array] | None = None
         self.model: Curvature | None = None
         self.is_lent = False  # the model is somebody else's
         self.metric: Metric | None = None
@@ -320,7 +320,7 @@ class _Descent:
             if self.problem.curvature is not None:
                 self.model, self.is_lent, run.next_renewal = self.problem.curvature, True, _LAST_RENEWAL
                 return
-        elif is_steep and not self.is_lent:
+        elif is_steep and not self.is_lent and block_count(self.objective, K):
             self.pairs.clear()
         elif is_old:
             run.next_renewal = min(2 * run.next_renewal, _LAST_RENEWAL)
@@ -336,7 +336,7 @@ class _Descent:
 
     def make_model(self) -> None:
         if self.moments is None:
-            self.moments = self.objective._mean_squares()
+            self.moments = self.objective._column_moments()
             self.run.n_passes += 1
         W, b = self.parameters(self.model_z)
         self.model = Curvature(
