@@ -25,7 +25,7 @@ from convergence_curves import Curve, Point
 from convergence_ours import optimum, our_curve
 from convergence_peers import PEERS, missing_packages
 from convergence_picture import draw
-from convergence_report import TaskReport, earlier_report, markdown, read_reports, write_json
+from convergence_report import TaskReport, earlier_report, environment, markdown, read_reports, write_json
 from convergence_tasks import TASKS, Problem
 
 import regcore
@@ -67,7 +67,7 @@ def run_task(name: str, given: argparse.Namespace) -> None:
         write_json(report, given.output)
     if given.optimum:
         return
-    report.left_out = []
+    report.left_out, report.environment = [], environment()
     if not given.curve:
         report.curves = []
     for curve in curves(problem, given, report):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from convergence_curves import LEVELS, Curve, seconds_to
 
-__all__ = ["TaskReport", "earlier_report", "markdown", "read_reports", "write_json"]
+__all__ = ["TaskReport", "earlier_report", "environment", "markdown", "read_reports", "write_json"]
 
 NOTHING = "-"
+PACKAGES = ("regcore", "numpy", "scikit-learn", "cyanure", "celer", "skglm", "torch")
+BUSY = 1.0  # load average before a run
 GAP = "seconds_to_a_gap_of_1e-4"
 
 
@@ -26,6 +31,7 @@ class TaskReport:
     optimum: float
     curves: list[Curve] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
 
     def seconds(self, curve: Curve, level: float) -> float | None:
         """Return when the curve came to the level; None if it never did."""
@@ -73,7 +79,7 @@ def write_json(report: TaskReport, folder: Path) -> None:
 
 def _read(path: Path) -> TaskReport:
     content = json.loads(path.read_text())
-    content = {name: content[name] for name in TaskReport.__dataclass_fields__}
+    content = {name: content[name] for name in TaskReport.__dataclass_fields__ if name in content}
     curves = [Curve(**curve) for curve in content.pop("curves")]
     return TaskReport(**content, curves=curves)
 
@@ -96,6 +102,25 @@ def _time(report: TaskReport, curve: Curve, level: float) -> str:
     if seconds is not None:
         return f"{seconds:.3g}"
     return f"> {max(curve.seconds):.3g}" if curve.was_cut else NOTHING
+
+
+def environment() -> dict[str, Any]:
+    """Return what the seconds depend on besides the code: cores, versions, and what else is running."""
+    versions = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cores": os.cpu_count(), "load": load, "versions": versions}
+
+
+def _environment_of(report: TaskReport) -> str:
+    around = report.environment
+    versions = ", ".join(f"{name} {number}" for name, number in around["versions"].items())
+    busy = (around["load"] or 0) > BUSY
+    return f"{around['cores']} cores, {versions}." + (
+        f" **The machine was busy (load {around['load']:.1f}): no figures to quote.**" if busy else ""
+    )
 
 
 def _faster(report: TaskReport, level: float) -> str:
@@ -161,5 +186,7 @@ def _of_task(report: TaskReport, levels: str) -> Iterable[str]:
                         "",
                         f"To a gap of 1e-4 {curve.name} takes {ours / its:.2f} x {yardstick.name}.",
                     )
+    if report.environment:
+        yield from ("", _environment_of(report))
     if report.left_out:
         yield from ("", f"Left out, not installed: {', '.join(report.left_out)}.")
