@@ -48,6 +48,7 @@ DATA_SETS = {
     "dna": DataSet("dna.npz", 1e-3),
     "dogs_vs_cats": DataSet("dogs_vs_cats_hsv512.npz", 1e-4, binary=True),
     "a9a": DataSet("a9a.npz", 1e-4, binary=True),
+    "golub": DataSet("golub.npz", 1e-2, binary=True, standardize=True),
 }
 
 
@@ -154,8 +155,8 @@ def markdown(rows: list[Row], arguments: dict[str, Any]) -> str:
     lines += [
         "",
         f"Strengths: alpha is {alphas}; `L2(alpha / 2)`, `L1(alpha)`, "
-        "`ElasticNet.from_l1_ratio(alpha, 0.5)`, `GroupL1(alpha * sqrt(n_outputs))`. satimage is "
-        "standardised, two classes have the binary form.",
+        "`ElasticNet.from_l1_ratio(alpha, 0.5)`, `GroupL1(alpha * sqrt(n_outputs))`. satimage "
+        "and golub are standardised, two classes have the binary form.",
     ]
     if failed := [r for r in rows if not r.converged]:
         lines += ["", f"Not converged: {len(failed)} of {len(rows)}.", ""]
