@@ -244,6 +244,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _powers(text: str) -> tuple[float, ...]:
+    found = tuple(dict.fromkeys(_positive_ratio(item.strip()) for item in text.split(",") if item.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: give powers such as 1,0.5, separated by commas")
+    return found
+
+
 def _positive_ratio(text: str) -> float:
     return _number(text, lambda value: 0 < value <= 1, "between 0 and 1, and not 0")
 
@@ -474,6 +481,17 @@ def _add_splits(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_power(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--power",
+        type=_positive_ratio,
+        default=1.0,
+        metavar="P",
+        help="raise every value to this power first: 0.5 takes square roots, which suits histograms and"
+        " tf-idf (default 1)",
+    )
+
+
 def _add_comparing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--alpha",
@@ -502,6 +520,13 @@ def _add_searching(group: argparse._ArgumentGroup) -> None:
         default=12,
         metavar="N|A,B,...",
         help="how many to try of each penalty (default %(default)s), or which",
+    )
+    group.add_argument(
+        "--powers",
+        type=_powers,
+        metavar="A,B,...",
+        help="powers of the features to try, as 1,0.5 for themselves and their square roots (default:"
+        " 1,0.5,0.25 for fractions between 0 and 1, as in histograms and tf-idf, 1 for others)",
     )
     group.add_argument(
         "--folds", type=_folds, default=5, metavar="N", help="of the cross-validation (default %(default)s)"
@@ -541,6 +566,7 @@ def _add_compare(commands: _Commands) -> None:
     )
     _add_loss(group)
     _add_comparing(group)
+    _add_power(group)
     _add_seed(group)
     _add_threads(group)
     group = compare.add_argument_group("showing")

@@ -57,6 +57,8 @@ class Settings:
     loss, solver : str
     max_iter : int or None
         Epochs of "sgd" (default 20), the most iterations of other solvers (default 1000).
+    power : float
+        To which the features are raised; see `Scaling`.
     n_seeds, first_seed : int
         Seeds first_seed .. first_seed + n_seeds - 1; each gives one split and one order of the samples.
     test_size : float
@@ -70,6 +72,7 @@ class Settings:
     loss: str = "cross_entropy"
     solver: str = "sgd"
     max_iter: int | None = None
+    power: float = 1.0
     n_seeds: int = 5
     first_seed: int = 0
     test_size: float = 0.25
@@ -251,7 +254,7 @@ def compare_penalties(
     KeyboardInterrupt
         When `interrupted` says so.
     """
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, settings.power)
     n_train, n_test = _split_sizes(dataset, settings.test_size)
     alpha = settings.alpha if settings.alpha is not None else default_alpha(dataset.X, scaling, n_train)
     X = apply_constant(dataset.X, scaling)

@@ -106,7 +106,7 @@ def left_out_scores(dataset: Dataset, tuned: Tuned) -> npt.NDArray[np.float64]:
     """Scores of the winner for each sample, by a model that has not seen it."""
     found = tuned.found
     n_classes = len(dataset.classes)
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, found.settings.power)
     X = apply_constant(dataset.X, scaling)
     out = np.empty((len(dataset.y), n_classes))
     for k in range(found.settings.n_folds):

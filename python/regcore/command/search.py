@@ -87,6 +87,7 @@ class SearchSettings:
     n_alphas: int = 12
     l1_ratio: float = 0.5
     loss: str = "cross_entropy"
+    power: float = 1.0
     n_folds: int = 5
     seed: int = 0
     max_iter: int | None = None
@@ -113,6 +114,8 @@ class Found:
     n_weights : int
     seconds : float
     notes : tuple of str
+    others : tuple of Found
+        Searches under other powers of the features, none of which did better.
     """
 
     settings: SearchSettings
@@ -124,6 +127,7 @@ class Found:
     n_weights: int
     seconds: float
     notes: tuple[str, ...] = ()
+    others: tuple[Found, ...] = ()
 
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
@@ -318,7 +322,7 @@ def search(
     check_folds(dataset, settings.n_folds)
     start = time.perf_counter()
     n_classes = len(dataset.classes)
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, settings.power)
     X, y = apply_constant(dataset.X, scaling), dataset.y
     fold = folds(y, settings.n_folds, settings.seed)
     scaled = fit_scaling(X, scaling).apply(X)
@@ -387,13 +391,14 @@ def expected_accuracy(found: Found) -> Estimate:
     The winner's own cross-validated accuracy is too high: it is the largest of many noisy figures. Here the
     choice is part of what is judged [1]_: the samples are drawn with replacement, the candidate that is best
     on those drawn is scored on those that were not, and that is repeated. No model is trained anew.
+    Candidates under other powers of the features take part.
 
     References
     ----------
     .. [1] Tsamardinos, Greasidou and Borboudakis, "Bootstrapping the out-of-sample predictions for efficient
        and accurate cross-validation", Machine Learning 107, 2018.
     """
-    hits = found.hits.astype(np.float32)
+    hits = np.concatenate([one.hits for one in (found, *found.others)]).astype(np.float32)
     n_samples = hits.shape[1]
     rng = np.random.default_rng(found.settings.seed)
     shares: list[float] = []
