@@ -32,7 +32,7 @@ def run(*words):
 
 
 def histograms(n_samples=240, seed=0):
-    """Rows of length 1 whose classes differ by factors of small shares, beside which a few large ones vary."""
+    """Rows of length 1 whose classes differ by factors of small shares, beside a few large ones."""
     rng = np.random.default_rng(seed)
     y = (np.arange(n_samples) % 2).astype(np.int32)
     X = np.exp(2.0 * rng.standard_normal((n_samples, 12)))
