@@ -330,7 +330,7 @@ def _encode(
             what = "there is no label" if np.isnan(value) else f"the label {value} is not a class"
             raise DataError(
                 name,
-                f"row {bad[0]}: {what}; labels are whole numbers or names: is the label column the right one?",
+                f"row {bad[0]}: {what}; labels are whole numbers or names; is it the right column?",
             )
         labels = labels.astype(np.int64)
     elif labels.dtype.kind == "U":
