@@ -51,8 +51,8 @@ class Scaling:
 
 def describe_power(power: float) -> str:
     """Say what is done to each value."""
-    names = {1.0: "as they are", 0.5: "their square roots", 0.25: "their fourth roots"}
-    return names.get(power, f"raised to the power {power:g}")
+    names = {1.0: "as they are", 0.5: "square roots", 0.25: "fourth roots"}
+    return names.get(power, f"powers of {power:g}")
 
 
 def has_negative(X: Matrix) -> bool:

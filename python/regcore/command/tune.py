@@ -122,6 +122,12 @@ def _estimate(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.2f} % ({100 * estimate.low:.2f} to {100 * estimate.high:.2f} %)"
 
 
+def winner(tuned: Tuned) -> str:
+    """The winner in words."""
+    power = tuned.found.settings.power
+    return str(tuned.candidate) + ("" if power == 1 else f", on {describe_power(power)}")
+
+
 def powers_in_words(found: Found) -> str:
     """Which power of the features won, and how the others did with the penalty that decided."""
     judge = found.others[0].settings.penalties[0]
@@ -147,7 +153,7 @@ def sentences(tuned: Tuned) -> list[tuple[str, str]]:
     found = tuned.found
     n_candidates = sum(len(one.candidates) for one in (found, *found.others))
     lines = [
-        ("winner", str(tuned.candidate)),
+        ("winner", winner(tuned)),
         ("to expect", f"accuracy {_estimate(tuned.expected)} on new samples, the choice among {n_candidates}"
          " candidates taken into account; interval at 95 %"),
         ("baseline", f"{100 * tuned.baseline:.2f} % by always answering the most frequent class"),
