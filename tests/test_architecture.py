@@ -25,11 +25,12 @@ LAYERS = {
     "reference": 2,
     "objective": 2,
     "solvers": 3,
-    "path": 4,
-    "estimators": 5,
-    "interop": 5,
-    "command": 6,
-    "__main__": 7,
+    "sweeps": 4,
+    "path": 5,
+    "estimators": 6,
+    "interop": 6,
+    "command": 7,
+    "__main__": 8,
 }
 KNOW_SKLEARN = {"estimators", "command"}
 OPTIONAL = ("scipy", "sklearn", "matplotlib", "rich", "PIL", "joblib", "pandas", "torch", "jax")

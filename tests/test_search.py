@@ -198,7 +198,7 @@ def test_no_rows_of_x_are_copied(iris, monkeypatch):
     )
     X, y = iris
     LinearClassifierCV(alphas=2, max_iter=5, tol=None).fit(X, y)
-    assert len(seen) > 5 * 11
+    assert len(seen) > 5
     assert all(np.shares_memory(x, X) for x in seen)
 
 
@@ -249,7 +249,7 @@ def test_early_ends_warn_once_for_all_folds(iris):
         LinearClassifierCV(penalties=["l2"], alphas=[1e-4, 1e-5], max_iter=2).fit(*iris)
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == 2
-    assert "10 of 10 fits of the cross-validation stopped early; one of them says: max_iter=2" in messages[0]
+    assert "10 of 10 models stopped early; one of them says: max_iter=2" in messages[0]
     assert caught[0].filename == __file__
 
 

@@ -18,6 +18,7 @@ from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.path import RegularizationPath, regularization_path
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progress, fit
+from regcore.sweeps import SweepResult, sweep
 from regcore.weights import sample_weights
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ __all__ = [
     "Penalty",
     "Progress",
     "RegularizationPath",
+    "SweepResult",
     "ValueAndGrad",
     "fit",
     "loss_and_grad",
     "reference",
     "regularization_path",
     "sample_weights",
+    "sweep",
 ]
 
 

@@ -37,6 +37,7 @@ class Problem:
         n_models: int = 1,
         label_smoothing: float = 0.0,
     ) -> None: ...
+    def models(self, weights_of: npt.NDArray[np.int32]) -> Problem: ...
     def evaluate(
         self,
         W: _Array,

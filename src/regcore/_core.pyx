@@ -70,6 +70,8 @@ cdef extern from "regcore.h" nogil:
         double label_smoothing
         rc_vector weights
         int64_t weights_model_stride
+        const int32_t *weights_of
+        int is_stack
         rc_loss loss
         int64_t n_classes
         int64_t n_models
@@ -392,6 +394,7 @@ cdef class Problem:
 
     cdef rc_problem problem
     cdef rc_workspace *workspace
+    cdef bint borrows_workspace
     cdef object arrays
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
@@ -401,6 +404,7 @@ cdef class Problem:
         cdef rc_error error
         cdef rc_status status
         check_isa()
+        self.workspace = rc_workspace_new()
         self.arrays = (X, y, weights)
         if isinstance(X, tuple):
             data, indices, indptr, shape = X
@@ -445,11 +449,28 @@ cdef class Problem:
         else:
             self.weight_sums = np.broadcast_to(np.sum(weights, axis=-1, dtype=np.float64), (n_models,)).copy()
 
-    def __cinit__(self):
-        self.workspace = rc_workspace_new()
+    def models(self, int32_t[::1] weights_of not None):
+        """The same problem for a stack of models, of which model m has the weights of model ``weights_of[m]`` here.
+
+        A model's bits then do not depend on how many others there are (dense X; CSR while all have their own gradient).
+        """
+        cdef Problem stack = Problem.__new__(Problem)
+        cdef cnp.ndarray index = np.array(weights_of)
+        if not index.size or index.min() < 0 or index.max() >= self.n_models:
+            raise IndexError(f"weights_of must hold models of the {self.n_models}")
+        stack.problem = self.problem
+        stack.problem.n_models, stack.problem.is_stack = index.size, 1
+        stack.problem.weights_of = <const int32_t *>cnp.PyArray_DATA(index)
+        stack.arrays = (self, index)
+        stack.workspace, stack.borrows_workspace = self.workspace, True
+        stack.n_samples, stack.n_features = self.n_samples, self.n_features
+        stack.n_classes, stack.n_models = self.n_classes, index.size
+        stack.weight_sums = self.weight_sums[index]
+        return stack
 
     def __dealloc__(self):
-        rc_workspace_free(self.workspace)
+        if not self.borrows_workspace:
+            rc_workspace_free(self.workspace)
 
     cdef int _rows(self, object rows, rc_rows *out) except -1:
         cdef cnp.ndarray index

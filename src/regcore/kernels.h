@@ -29,6 +29,12 @@ static inline int rc_is_soft(const rc_problem *p)
 }
 
 /* Row i of an evaluation, as a row of X */
+/* Which weights model m has */
+static inline int64_t rc_weights_of(const rc_problem *problem, int64_t m)
+{
+    return problem->weights_of ? problem->weights_of[m] : m;
+}
+
 static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
 {
     return rows->index ? rows->index[i] : rows->start + i * rows->step;

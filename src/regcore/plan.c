@@ -32,9 +32,14 @@ static int64_t row_start(const rc_plan *plan, int64_t row)
 
 /*
  * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
- * about 2.3 cycles for each vector of a row.  So the first pays for few classes, the second for many.
+ * about 2.3 cycles for each vector of a row.  So the first pays for few classes, the second for many.  In the second each
+ * score is one sum over the features and each entry of the gradient one over the rows of a chunk, whatever the number
+ * of classes: that is how a model of a stack keeps its bits when others come and go.
  */
-static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->MC <= 3 * plan->shape.n_vectors; }
+static int few_classes(const rc_plan *plan)
+{
+    return !plan->problem->is_stack && (plan->MC <= 3 || 5 * plan->MC <= 3 * plan->shape.n_vectors);
+}
 
 /*
  * X is read in place if its numbers are of the compute type and its rows (or columns) contiguous.  Rows are packed all
@@ -115,7 +120,8 @@ static int64_t dense_chunk(int64_t left)
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
-    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size;
+    const int64_t models = plan->problem->is_stack ? plan->M : 1; /* whose number must not change the chunks */
+    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size / models;
     const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
     int64_t chunks = 2;
     if (plan->shared_gradient) return 1;
@@ -191,7 +197,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         plan->nonzeros = with_gradient ? (double)rc_count_nonzeros(&problem->X, rows)
                                        : (double)problem->X.nnz * (double)rows->n / (double)problem->X.n_rows;
         /* large blocks: the weights are read for many rows before the gradient displaces them */
-        plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
+        const int64_t wide = problem->is_stack ? plan->C : plan->MC;
+        plan->block = clamp(SPARSE_SCORE_BYTES / (size * wide), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
         if (with_gradient && plan->gradient_length * size > PARTIAL_BYTES && plan->k->csr_strip(plan->MC) < plan->MC)
             share_sparse_gradient(plan);
     } else {
@@ -200,7 +207,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        const int64_t block_bytes = plan->MC < MANY_CLASSES ? BLOCK_BYTES : 2 * BLOCK_BYTES;
+        const int64_t block_bytes = plan->MC < MANY_CLASSES && !problem->is_stack ? BLOCK_BYTES : 2 * BLOCK_BYTES;
         plan->block = clamp(block_bytes / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "CheckpointFile", "Checkpoints", "fingerprint_of_fit", "read_checkpoint"]
 
 _FORMAT = "regcore checkpoint 1"
-_FRAMES = 6  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
+_FRAMES = 7  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
 _SCALARS = ("value", "n_passes", "dual_gap", "residual", "value_is_estimate")
 # what reading a file that is no whole archive of plain arrays may raise
 _DAMAGE = (

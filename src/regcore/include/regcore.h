@@ -95,6 +95,8 @@ typedef struct {
     double label_smoothing;       /* e in [0, 1): targets (1 - e) t + e / max(n_classes, 2); for cross_entropy */
     rc_vector weights;            /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
     int64_t weights_model_stride; /* bytes between the weights of two models; 0: shared */
+    const int32_t *weights_of;    /* (M,): whose weights each model has; NULL: model m has the m-th */
+    int is_stack;                 /* a model's bits must not depend on how many others there are (dense X) */
     rc_loss loss;
     int64_t n_classes; /* rows of W; 1: binary form */
     int64_t n_models;  /* M; 1 unless a stack */
