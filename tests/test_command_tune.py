@@ -26,11 +26,11 @@ from regcore.command.search import (
     SearchSettings,
     at_the_edge,
     expected_accuracy,
-    folds,
     search,
     strengths,
     wilson,
 )
+from regcore.command.splits import folds
 
 OK, FAILURE, USAGE, DATA, INTERRUPTED = 0, 1, 2, 3, 130
 QUICK = ("--strengths", "3", "--folds", "3", "--threads", "1")

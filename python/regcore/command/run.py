@@ -81,7 +81,8 @@ def _sub_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
 def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
     from regcore._core import available_isas, info
 
-    from .arguments import QUICK_SHAPES, shapes
+    from .argument_types import shapes
+    from .arguments import QUICK_SHAPES
     from .bench import Settings as BenchSettings
     from .cases import DENSE_SHAPES
 
@@ -251,7 +252,7 @@ def _compare(
 
 def compare(arguments: argparse.Namespace) -> None:
     """``regcore compare``."""
-    require("sklearn", "scipy", "rich", purpose="regcore compare")
+    require("scipy", "rich", purpose="regcore compare")
     if arguments.save is not None:
         require("matplotlib", purpose="--save")
     terminal = Terminal(quiet=arguments.quiet)
@@ -314,7 +315,7 @@ def _search(
 
 def tune(arguments: argparse.Namespace) -> None:
     """``regcore tune``."""
-    require("sklearn", "scipy", "rich", purpose="regcore tune")
+    require("scipy", "rich", purpose="regcore tune")
     if arguments.output is not None:
         require("safetensors", purpose="saving a model")
     from .tune import finish, hold_out, print_table, to_json
@@ -344,7 +345,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """``regcore predict``."""
-    require("sklearn", "scipy", "rich", purpose="regcore predict")
+    require("scipy", "rich", purpose="regcore predict")
     from .data import ReadOptions, load_rows
     from .files import atomic_write
     from .models import load

@@ -23,6 +23,7 @@ from regcore.sweeps import sweep
 
 from .errors import CommandError, DataError
 from .scaling import FittedScaling, apply_constant, choose_scaling, fit_scaling
+from .splits import folds
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -174,20 +175,6 @@ class Fitted:
     W: npt.NDArray[Any]
     b: npt.NDArray[Any]
     scaling: FittedScaling
-
-
-def folds(y: npt.NDArray[np.int32], n_folds: int, seed: int) -> npt.NDArray[np.int32]:
-    """A fold for each sample, each with the classes in the same proportion."""
-    from sklearn.model_selection import StratifiedKFold
-
-    found = np.empty(len(y), dtype=np.int32)
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class with fewer samples than folds is left out of some; `check_folds` has the last word on it.
-        warnings.simplefilter("ignore", UserWarning)
-        for k, (_, left_out) in enumerate(splitter.split(np.zeros(len(y)), y)):
-            found[left_out] = k
-    return found
 
 
 def check_folds(dataset: Dataset, n_folds: int) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .compare import split
 from .data import Dataset
 from .errors import DataError, printable
 from .models import Model
@@ -26,6 +25,7 @@ from .search import (
     scores,
     wilson,
 )
+from .splits import split
 
 if TYPE_CHECKING:
     from rich.console import Console
