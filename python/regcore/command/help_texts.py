@@ -30,8 +30,9 @@ what DATA can be:
 
 scaling: 8-bit numbers are divided by 255 (by their maximum if they do not use
 the range), numbers within [-1, 1] stay as they are, others are standardised with
-the mean and variance of the training part, or if sparse divided by the largest
-magnitude of their column. The line below the table says what was done.
+the mean and variance of the training part (in a search: of all samples), or if
+sparse divided by the largest magnitude of their column. The line below the table
+says what was done.
 
 """
 
@@ -57,6 +58,8 @@ examples:
       colour histograms of your own photos, and a picture of the table
   regcore compare photos --features pixels --size 24x24 --penalties none,l2
       their pixels instead
+  regcore compare photos --power 0.5
+      square roots of their histograms
   regcore compare flowers.csv --label species --alpha 0.001 --seeds 10
       a table of numbers, a strength of your own, more seeds
   regcore compare mails.csv --label folder --text body --drop date
@@ -71,6 +74,10 @@ TUNE = """\
 Which penalty, how strong, and what accuracy to expect? Every candidate is trained
 on all folds but one, in turn, and scored on the one left out; the best is trained
 again on all samples and saved.
+
+Where all values are fractions between 0 and 1, as in histograms and tf-idf, their
+square and fourth roots are tried, too (--powers), which often do more than any
+penalty. The model remembers what was done.
 
 The accuracy to expect of it is not the best of the scores, which is too high: the
 choice itself is judged, by a bootstrap over the left-out predictions (Tsamardinos
@@ -87,6 +94,8 @@ examples:
       keep the histograms for the next command
   regcore tune flowers.csv --label species -o flowers.model --holdout 0.25
       score the winner on a quarter that no fold has seen, too
+  regcore tune photos --powers 1
+      the histograms as they are, and nothing saved
   regcore tune genes.npz --penalties l1 --strengths 0.3,0.1,0.03 --folds 10 --json
       strengths of your own; nothing is saved without -o
 
