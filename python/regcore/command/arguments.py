@@ -12,7 +12,7 @@ from . import help_texts as texts
 
 _PENALTIES = ("none", "l1", "l2", "elasticnet")
 _LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
-_SOLVERS = ("sgd", "fista", "lbfgs", "dual", "auto")
+_SOLVERS = ("sgd", "fista", "lbfgs", "newton-cd", "dual", "auto")
 _DTYPES = ("float32", "float64", "float16", "uint8", "int8")
 QUICK_SHAPES = "4000x64x2,2000x784x10"
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PENALTIES = ("none", "l1", "l2", "elasticnet")
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
-SOLVERS = ("sgd", "fista", "lbfgs", "dual", "auto")
+SOLVERS = ("sgd", "fista", "lbfgs", "newton-cd", "dual", "auto")
 SIGNIFICANCE = 0.05
 
 
