@@ -556,6 +556,10 @@ def test_report_in_a_browser(run, photos, tmp_path):
                 assert page.locator(f"section#{section} h2").is_visible()
             # Nothing sticks out of the page: what is too wide scrolls in its own frame.
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            best = page.locator(
+                "#penalties td strong"
+            ).first.bounding_box()  # the test accuracy needs no scrolling
+            assert best["x"] + best["width"] <= width
             assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             # Words can be told from what is behind them.
             ink, paper = (

@@ -220,7 +220,7 @@ class LinearModel:
             solver=self._settings.solver,
             max_iter=self._settings.iterations,
             tol=None if stochastic else 1e-4,  # every epoch, and no word about it
-            random_state=np.random.RandomState(self._seed),  # as the estimator has it
+            random_state=self._seed,
         )
         self.coef_, self.intercept_ = result.W, result.b
         return self

@@ -434,9 +434,10 @@ def _load_texts(source: str, options: ReadOptions) -> Dataset:
 
 def _load_table(source: str, kind: str, options: ReadOptions) -> Dataset:
     from . import tables
+    from .columns import Wishes
 
-    wishes = tables.Wishes(options.label, options.text, options.drop, options.encoding)
-    table = tables.read_csv(source, wishes) if kind == "csv" else tables.read_parquet(source, wishes)
+    wishes = Wishes(options.label, options.text, options.drop, options.encoding)
+    table = tables.read(source, kind, wishes)
     encoded = tables.encode(table, wishes, n_threads=options.n_threads)
     return _dataset(
         source,
