@@ -64,7 +64,8 @@ _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
-_LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.1, 10.0  # of the slope between two looks, by how far the gap is
+_FIRST_LOOK = 0.2  # of tol is the slope then
+_LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
 
 
 _NO_MINIMUM = (
@@ -221,7 +222,7 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
-    n_unchecked: int = 0  # iterations since the last look at the gap
+    n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
     n_failures: int = 0  # steps that failed one after the other
@@ -301,11 +302,18 @@ class _Descent:
         if self.has_penalty:
             self.run.n_passes += 1
             self.run.gap = float((yield Bound(self.W, self.b, self.total(), *grad)))
-        run = self.run
-        run.n_unchecked, run.next_check = 0, _LEAST_FALL * run.slope
-        gap, tol = run.gap / max(abs(self.total()), 1e-300), self.problem.tol
-        if tol is not None and 0 < gap < math.inf:  # it falls with the slope, or faster than with its root
-            run.next_check *= min(1.0, max(_GAP_MARGIN * tol / gap, _MOST_FALL))
+        self.run.n_unchecked, self.run.next_check = 0, self.next_check()
+
+    def next_check(self) -> float:
+        """The relative slope at which the gap may be small enough; it costs three passes to look."""
+        run, tol = self.run, self.problem.tol
+        if tol is None or not self.has_penalty:
+            return math.inf
+        gap = run.gap / max(abs(self.total()), 1e-300)
+        if run.slope == math.inf or gap == 0:
+            return _FIRST_LOOK * tol
+        # the gap falls with the slope, or more slowly, but faster than its root
+        return run.slope * min(_LEAST_FALL, max(_GAP_MARGIN * tol / gap, _MOST_FALL))
 
     # ------------------------------------------------ the model of the curvature
 
@@ -597,9 +605,9 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
             if run.epsilon:
                 yield from descent.leave_smoothing()
         run.iteration += 1
-        run.n_unchecked += 1
         run.gap = run.residual = math.nan
         is_close = tol is not None and run.slope <= 2 * tol
+        run.n_unchecked += is_close
         if run.n_failures == 2 or (
             is_close and not run.epsilon and (run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check)
         ):
