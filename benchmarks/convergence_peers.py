@@ -96,19 +96,20 @@ def _linear_svc(problem: Problem, cap: float) -> Iterator[Point]:
     X = problem.features(np.float64)
 
     def fit(budget: int) -> tuple[Any, Any, bool]:
+        # this one of liblinear's solvers does not look at max_iter
+        tol = 10 ** (-budget / TOLERANCES_PER_DECADE)
         model = LinearSVC(
             multi_class="crammer_singer",
             C=1 / (problem.task.alpha * problem.n_samples),
             fit_intercept=False,
-            max_iter=budget,
-            tol=1e-6,
+            tol=tol,
             random_state=0,
         )
         with _silence():
             model.fit(X, problem.y)
-        return model.coef_, model.intercept_, bool(model.n_iter_ < budget)
+        return model.coef_, model.intercept_, tol < NEVER
 
-    return fits_with_growing_budgets(fit, cap)
+    return _with_falling_tolerances(fit, cap)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def _skglm(problem: Problem, cap: float) -> Iterator[Point]:
 
 def _with_falling_tolerances(fit: Callable[[int], Any], cap: float) -> Iterator[Point]:
     """The budget is the negative logarithm of the tolerance, times TOLERANCES_PER_DECADE."""
-    for budget in count(1):
+    for budget in count():
         fits = fits_with_growing_budgets(fit, cap=0, first=budget)
         yield (point := next(fits))
         if point.is_last:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,9 @@ __all__ = ["TaskReport", "earlier_report", "environment", "markdown", "read_repo
 
 NOTHING = "-"
 PACKAGES = ("regcore", "numpy", "scikit-learn", "cyanure", "celer", "skglm", "torch")
-BUSY = 1.0  # load average before a run
+BUSY = 0.1  # of the machine
+SECONDS_OF_SLEEP = 0.5
+STATISTICS = Path("/proc/stat")
 GAP = "seconds_to_a_gap_of_1e-4"
 
 
@@ -110,17 +113,28 @@ def environment() -> dict[str, Any]:
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cores": os.cpu_count(), "load": load, "versions": versions}
+    return {"cores": os.cpu_count(), "share_of_others": _share_of_others(), "versions": versions}
+
+
+def _share_of_others() -> float | None:
+    """Return how much of the machine others use while we sleep; None where the system does not tell."""
+    if not STATISTICS.is_file():
+        return None
+    ticks = []
+    for _ in range(2):
+        user, nice, system, idle, waiting = map(int, STATISTICS.read_text().split()[1:6])
+        ticks.append((user + nice + system, idle + waiting))
+        time.sleep(SECONDS_OF_SLEEP)
+    busy, idle = (after - before for before, after in zip(*ticks, strict=True))
+    return busy / max(busy + idle, 1)
 
 
 def _environment_of(report: TaskReport) -> str:
     around = report.environment
     versions = ", ".join(f"{name} {number}" for name, number in around["versions"].items())
-    busy = (around["load"] or 0) > BUSY
-    return f"{around['cores']} cores, {versions}." + (
-        f" **The machine was busy (load {around['load']:.1f}): no figures to quote.**" if busy else ""
-    )
+    share = around.get("share_of_others") or 0.0
+    warning = f" **Others used {share:.0%} of the machine: no figures to quote.**" if share > BUSY else ""
+    return f"{around['cores']} cores, {versions}.{warning}"
 
 
 def _faster(report: TaskReport, level: float) -> str:
