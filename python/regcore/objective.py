@@ -10,7 +10,6 @@ computed in.
 from __future__ import annotations
 
 import copy
-import hashlib
 from numbers import Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -949,6 +948,8 @@ def _packed(array: Array) -> Array:
 
 def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
     """Of the arrays' numbers in C order, as those of `dtype`."""
+    import hashlib  # for checkpoints alone: not everybody's import should pay for it
+
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         for first in range(0, len(array), _DIGEST_ROWS):
