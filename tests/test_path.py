@@ -141,3 +141,33 @@ def test_float32_and_csr_with_few_samples(rng):
         assert path.coefs.dtype == np.float32
         assert path.converged.all()
         np.testing.assert_allclose(path.values, exact.values, rtol=2e-4)
+
+
+@pytest.mark.parametrize("solver", ["newton-cd", "lbfgs"])
+def test_an_interrupt_leaves_the_models_so_far(rng, solver, monkeypatch):
+    X, y = overlapping(
+        rng, n_samples=40 if solver == "newton-cd" else 100, n_features=30 if solver == "newton-cd" else 5
+    )
+    calls = []
+
+    def interrupted_in_the_third(original):
+        def call(*arguments, **named):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return original(*arguments, **named)
+
+        return call
+
+    if solver == "newton-cd":
+        monkeypatch.setattr(newton_cd, "_LARGE", 0)
+        monkeypatch.setattr(newton_cd.Descent, "solve", interrupted_in_the_third(newton_cd.Descent.solve))
+    else:
+        monkeypatch.setattr("regcore.path.fit", interrupted_in_the_third(fit))
+    with pytest.warns(regcore.ConvergenceWarning, match="interrupted after 2 of 5 strengths"):
+        path = regularization_path(X, y, n_alphas=5)
+    assert len(path.alphas) == len(path.coefs) == len(path.values) == 2
+    assert path.converged.all()
+    calls[:] = [1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        regularization_path(X, y, n_alphas=5)

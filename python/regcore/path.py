@@ -7,7 +7,7 @@ estimators (and scikit-learn), alpha (l1_ratio sum |W| + (1 - l1_ratio) / 2 sum 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RegularizationPath", "regularization_path"]
 
 _MOST_STEPS = 100  # Newton's, in the intercepts
-_MOST_TOGETHER = 8  # models that are certified at once
+_MOST_TOGETHER = 12  # models that are certified at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ def regularization_path(
     Warns
     -----
     ConvergenceWarning
-        For each model that stopped before its gap fell to `tol` of its value.
+        For each model that stopped before its gap fell to `tol` of its value; after an interrupt: the path
+        then ends with the last strength whose model there is.
     """
     bare = Objective(X, y, loss=loss, **data)
     if bare.mean is not None and bare.scale is not None:  # computed once for all models
@@ -128,15 +129,23 @@ def regularization_path(
         alphas=strengths,
         coefs=np.empty((n_alphas, *W.shape), kind),
         intercepts=np.zeros((n_alphas, len(W)), kind),
-        values=np.zeros(n_alphas),
+        values=np.full(n_alphas, np.nan),
         dual_gaps=np.full(n_alphas, np.nan),
         n_passes=np.zeros(n_alphas),
         converged=np.zeros(n_alphas, dtype=bool),
     )
-    if all(choose(objective) == "newton-cd" for objective in objectives):
-        _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
-    else:
-        _fit_each(path, objectives, W, b, fit_intercept, tol, max_iter)
+    try:
+        if all(choose(objective) == "newton-cd" for objective in objectives):
+            _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
+        else:
+            _fit_each(path, objectives, W, b, fit_intercept, tol, max_iter)
+    except KeyboardInterrupt:
+        n_done = int(np.isnan(path.values).argmax())
+        if not n_done:
+            raise
+        message = f"interrupted after {n_done} of {n_alphas} strengths; these are their models"
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        return RegularizationPath(*(getattr(path, field.name)[:n_done] for field in fields(path)))
     return path
 
 
@@ -159,6 +168,8 @@ def _fit_each(
         path.n_passes[i], path.converged[i] = result.n_passes, result.converged
         if result.dual_gap is not None:
             path.dual_gaps[i] = result.dual_gap
+        if result.message.startswith("interrupted"):
+            raise KeyboardInterrupt
 
 
 def _descend(

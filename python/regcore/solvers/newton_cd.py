@@ -277,10 +277,11 @@ class Descent:
             self._largest = self._kink
             self._step(_MOST_STEPS)
             weights, b = self._loop.parameters()
-            weights = weights.astype(self.dtype)
             if self.b is not None:
                 self.b = b.astype(self.dtype)
-            self._settle(weights, self.b)
+            if self.dtype == np.float32:  # the value is that of the rounded weights
+                weights = weights.astype(self.dtype)
+                self._settle(weights, self.b)
             self._loop.slopes(self._slopes)
             slopes[:, j] = self._slopes
             models.append(Model(self._features, weights, self.b, self.run.value, objective))
