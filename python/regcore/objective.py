@@ -785,6 +785,15 @@ class Objective:
         """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
         return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
 
+    @property
+    def _stored_numbers(self) -> int:
+        """How many numbers of X are stored."""
+        return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
+
+    def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
+        """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
+        return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
+
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
         found: tuple[Array, Array] = self._problem.column_statistics(self._n_threads)
