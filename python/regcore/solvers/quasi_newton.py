@@ -381,8 +381,9 @@ class _Descent:
             r -= np.multiply(y, shares[-1], out=scratch)
         z = self.solve(r, slopes)
         if used and not self.kinks.strength:
-            s, y, product = used[-1]
-            z *= product / _dot(y, self.solve(y, slopes))
+            _, y, product = used[-1]
+            bend = _dot(y, self.solve(y, slopes))
+            z *= product / bend if bend > 0 else 1.0  # where gradients are close to the least numbers
         for (s, y, product), share in zip(used, reversed(shares), strict=True):
             z += np.multiply(s, share - _dot(y, z) / product, out=scratch)
         np.negative(z, out=z)
