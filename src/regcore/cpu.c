@@ -13,7 +13,7 @@ LEVEL(x86_64_v4)
 LEVEL(x86_64_v3)
 LEVEL(x86_64_v2)
 #endif
-#if defined(__aarch64__)
+#if defined(__aarch64__) && defined(REGCORE_NEON_LEVEL)
 LEVEL(neon)
 #endif
 LEVEL(plain)
@@ -45,7 +45,7 @@ static const level levels[] = {
     {"x86-64-v4", TABLES(x86_64_v4), has_v4}, {"x86-64-v3", TABLES(x86_64_v3), has_v3},
     {"x86-64-v2", TABLES(x86_64_v2), has_v2},
 #endif
-#if defined(__aarch64__)
+#if defined(__aarch64__) && defined(REGCORE_NEON_LEVEL)
     {"neon", TABLES(neon), always},
 #endif
     {"plain", TABLES(plain), always},
