@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,15 +50,11 @@ Case = dict[str, Any]
 # --------------------------------------------------------------------------------------------------
 # The file
 # --------------------------------------------------------------------------------------------------
-def write_cases(path: Path, order: str = sys.byteorder) -> int:
-    """Write all cases and return how many there are."""
-    n_cases = 0
+def write_cases(path: Path, cases: Iterable[Case], order: str = sys.byteorder) -> None:
     with path.open("wb") as file:
-        for case in all_cases():
+        for case in cases:
             write_case(file, case, {"little": "<", "big": ">"}[order])
-            n_cases += 1
         file.write(bytes(8))
-    return n_cases
 
 
 def write_case(file: BinaryIO, case: Case, order: str) -> None:
@@ -536,4 +532,4 @@ def all_cases() -> Iterator[Case]:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["little"], ["big"]):
         sys.exit(__doc__)
-    write_cases(Path(sys.argv[1]), *sys.argv[2:])
+    write_cases(Path(sys.argv[1]), all_cases(), *sys.argv[2:])
