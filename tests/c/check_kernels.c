@@ -235,8 +235,7 @@ static setting read_setting(const kase *c)
         p->targets = (rc_targets){T->data, (rc_dtype)T->dtype, n_labels * size, size};
     }
     p->weights = vector_of(c, "weights");
-    if (find(c, "weights") && find(c, "weights")->n > shape[0])
-        p->weights_model_stride = shape[0] * p->weights.stride;
+    if (find(c, "weights") && find(c, "weights")->n > shape[0]) p->weights_model_stride = shape[0] * p->weights.stride;
     s.M = p->n_models;
     s.MC = s.M * p->n_classes;
     s.D = shape[1];
@@ -302,8 +301,9 @@ static void evaluate(const kase *c)
     compare(c, "value", value, RC_FLOAT64, expected, s.M, largest(expected, s.M), s.tolerance);
     check_gradient(c, &s, "", grad_W, grad_b, s.MC);
     check_status(c, rc_evaluate(&s.problem, &s.rows, &s.parameters, &three_threads, &second, &error), &error);
-    expect(c, !memcmp(value, again, (size_t)s.M * sizeof *value) && !memcmp(grad_W, again_W, W_bytes) &&
-                  !memcmp(grad_b, again_b, b_bytes),
+    expect(c,
+           !memcmp(value, again, (size_t)s.M * sizeof *value) && !memcmp(grad_W, again_W, W_bytes) &&
+               !memcmp(grad_b, again_b, b_bytes),
            "bits", "depend on the number of threads");
 
     /* without the gradient it is another pass */
@@ -427,10 +427,9 @@ static void algebra(const kase *c)
     check_status(c, rc_gram_blocks(real, data_of(c, "Z"), doubles(c, "H"), n, K, B, &three_threads, gram, &error),
                  &error);
     compare(c, "gram", gram, real, doubles(c, "gram"), n_out, largest(doubles(c, "gram"), n_out), tolerance);
-    check_status(c,
-                 rc_cholesky_blocks(real, data_of(c, "A"), doubles(c, "extra"), B, K, &three_threads, L, definite,
-                                    &error),
-                 &error);
+    check_status(
+        c, rc_cholesky_blocks(real, data_of(c, "A"), doubles(c, "extra"), B, K, &three_threads, L, definite, &error),
+        &error);
     for (int64_t b = 0; b < B; b++) expect(c, definite[b] == 1, "factor", "is said not to be one");
     compare(c, "factor", L, real, doubles(c, "factor"), n_out, largest(doubles(c, "factor"), n_out), tolerance);
     check_status(c, rc_cholesky_solve(real, L, B, K, doubles(c, "right"), B, &three_threads, solved, &error), &error);
@@ -505,7 +504,8 @@ static void ascend(const kase *c)
     rc_dual_set_centre(dual, W, NULL, proximal ? 3 : 0, proximal ? 2 : 0);
     double gap, linear, most;
     int64_t n_visits;
-    check_status(c, rc_dual_run(dual, &one_thread, proximal ? 2 : 1, integer(c, "n_epochs", 1), &gap, &n_visits, &error),
+    check_status(c,
+                 rc_dual_run(dual, &one_thread, proximal ? 2 : 1, integer(c, "n_epochs", 1), &gap, &n_visits, &error),
                  &error);
     check_status(c, rc_dual_refresh(dual, &one_thread, V, r, &linear, &most, &error), &error);
     rc_dual_state state = {
@@ -515,10 +515,9 @@ static void ascend(const kase *c)
 
     /* u = the slopes, which are in the domain: the projection leaves them */
     rc_gradient out = {NULL, adjoint_V, adjoint_r};
-    check_status(c,
-                 rc_adjoint(&s.problem, &s.rows, &s.parameters, &one_thread, slopes, s.MC * (int64_t)s.size, &out,
-                            &error),
-                 &error);
+    check_status(
+        c, rc_adjoint(&s.problem, &s.rows, &s.parameters, &one_thread, slopes, s.MC * (int64_t)s.size, &out, &error),
+        &error);
     compare(c, "V", adjoint_V, s.real, V, n_W, 1, s.tolerance); /* means of numbers of the order of 1 */
     compare(c, "residual", adjoint_r, s.real, r, s.MC, 1, s.tolerance);
     if (!proximal) {
@@ -556,8 +555,8 @@ static void count_colours(const kase *c)
 static const struct {
     const char *name;
     void (*run)(const kase *);
-} operations[] = {{"evaluate", evaluate},     {"predict", predict}, {"conjugate", conjugate}, {"adjoint", adjoint},
-                  {"statistics", statistics}, {"penalty", penalty}, {"algebra", algebra},     {"descend", descend},
+} operations[] = {{"evaluate", evaluate},     {"predict", predict},      {"conjugate", conjugate}, {"adjoint", adjoint},
+                  {"statistics", statistics}, {"penalty", penalty},      {"algebra", algebra},     {"descend", descend},
                   {"ascend", ascend},         {"colours", count_colours}};
 
 static void run(const kase *c)
