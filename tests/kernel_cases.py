@@ -1,10 +1,11 @@
-"""Cases for the C driver of the kernel tests, `tests/c/check_kernels.c`, with what the reference expects of them.
+"""Cases for the C driver of the kernel tests, `tests/c/check_kernels.c`, with what the reference expects.
 
     python tests/kernel_cases.py FILE [little|big]
 
-A file is a row of cases, each with the number of its fields (int64), the operation, a description, and the fields: a
-name, a type (the core's code), a length and the items; a case of no fields ends it. All numbers are in the byte order
-of the machine that will read them. Expected values are computed in longdouble and written in float64.
+A file is a row of cases, each with the number of its fields (int64), the operation, a description, and the
+fields: a name, a type (the core's code), a length and the items; a case of no fields ends it. All numbers are in
+the byte order of the machine that will read them. Expected values are computed in longdouble and written in
+float64.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def as_array(value: Any) -> np.ndarray | None:
 
 
 def memory_of(array: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the items that an array's memory holds, gaps included, and the offset of its first one in bytes."""
+    """Return the items that an array's memory holds, gaps included, and the first one's offset in bytes."""
     low, high = np.lib.array_utils.byte_bounds(array)
     items = np.frombuffer(ctypes.string_at(low, high - low), array.dtype)
     return items, array.ctypes.data - low
@@ -158,7 +159,11 @@ def evaluations(rng: np.random.Generator) -> Iterator[Case]:
                     f"{np.dtype(dtype)}, {storage} {p.X.shape}, {len(p.W)} classes, {loss}, b {with_b}, "
                     f"weights {weighted}, {', '.join(fields) or 'all rows'}"
                 )
-                case = {"what": what, **problem_fields(p, loss, b=with_b, weighted=weighted, dtype=dtype), **fields}
+                case = {
+                    "what": what,
+                    **problem_fields(p, loss, b=with_b, weighted=weighted, dtype=dtype),
+                    **fields,
+                }
                 yield {
                     **case,
                     "operation": "evaluate",
@@ -179,7 +184,11 @@ def stacks(rng: np.random.Generator) -> Iterator[Case]:
     """Several models at once, each with weights of its own, of which some are 0."""
     for dtype in (np.float32, np.float64):
         for storage in ("C", "F", "csr", "uint8"):
-            for loss, n_classes, n_models in (("cross_entropy", 1, 16), ("hinge", 1, 5), ("crammer_singer", 3, 3)):
+            for loss, n_classes, n_models in (
+                ("cross_entropy", 1, 16),
+                ("hinge", 1, 5),
+                ("crammer_singer", 3, 3),
+            ):
                 p = problem_of_size(rng, n_classes, dtype, storage)
                 n_samples, n_features = p.X.shape
                 scale = np.abs(p.W).max()
@@ -195,7 +204,9 @@ def stacks(rng: np.random.Generator) -> Iterator[Case]:
                     )
                     for m in range(n_models)
                 ]  # fmt: skip
-                value, grad_W, grad_b = (np.array(parts, np.longdouble) for parts in zip(*models, strict=True))
+                value, grad_W, grad_b = (
+                    np.array(parts, np.longdouble) for parts in zip(*models, strict=True)
+                )
                 yield {
                     "operation": "evaluate",
                     "what": f"{np.dtype(dtype)}, {storage} {p.X.shape}, {n_models} models, {loss}",
@@ -212,7 +223,13 @@ def stacks(rng: np.random.Generator) -> Iterator[Case]:
 
 def large_problems(rng: np.random.Generator) -> Iterator[Case]:
     """Enough rows or classes for several blocks and threads; and scores at which exp and log must hold."""
-    shapes = ((3000, 60, 5, "C"), (3000, 60, 3, "F"), (5000, 9, 2, "int8"), (300, 20, 400, "C"), (4000, 40, 20, "csr"))
+    shapes = (
+        (3000, 60, 5, "C"),
+        (3000, 60, 3, "F"),
+        (5000, 9, 2, "int8"),
+        (300, 20, 400, "C"),
+        (4000, 40, 20, "csr"),
+    )
     for dtype in (np.float32, np.float64):
         for n_samples, n_features, n_classes, storage in shapes:
             X = rng.integers(-3, 4, (n_samples, n_features)).astype("int8" if storage == "int8" else dtype)
@@ -237,6 +254,33 @@ def large_problems(rng: np.random.Generator) -> Iterator[Case]:
                 y = np.arange(9) % max(2, n_classes)
                 p = Problem(X, y, W, np.zeros(n_classes, dtype), np.ones(9, dtype))
                 yield evaluation(p, "cross_entropy", dtype, f"scores of {gap}, {n_classes} classes")
+
+
+def extremes(rng: np.random.Generator) -> Iterator[Case]:
+    """Every number that a byte holds, and halves of every size: subnormals, zeros, the largest."""
+    halves = np.arange(0, 2**16, 37, dtype=np.uint16).view(np.float16)
+    stored = {
+        "float16": halves[np.isfinite(halves)],
+        "float16, subnormal": np.arange(0x8001, 0x8400, 3, dtype=np.uint16).view(np.float16),
+        "uint8": np.arange(256, dtype=np.uint8),
+        "int8": np.arange(-128, 128).astype(np.int8),
+    }
+    for dtype in (np.float32, np.float64):
+        for name, numbers in stored.items():
+            for n_classes, n_features in ((1, 17), (3, 21), (5, 64)):
+                X = rng.permutation(
+                    np.resize(numbers, (len(numbers) + n_features) * 3 // n_features * n_features)
+                )
+                X = X.reshape(-1, n_features)
+                W = rng.standard_normal((n_classes, n_features)) / np.abs(X.astype(float)).max()
+                p = Problem(
+                    X,
+                    rng.integers(0, max(2, n_classes), len(X)).astype(np.int8),
+                    W.astype(dtype),
+                    np.zeros(n_classes, dtype),
+                    np.ones(len(X), dtype),
+                )
+                yield evaluation(p, "squared_hinge", dtype, f"every {name} {X.shape}, {n_classes} classes")
 
 
 def evaluation(p: Problem, loss: str, dtype: Any, what: str, **labels: Any) -> Case:
@@ -331,8 +375,13 @@ def dual_points(rng: np.random.Generator) -> Iterator[Case]:
                 given[column] = 0
                 given[column] = -given.sum(axis=1)
                 moved = shrink * two + given
-                for point, options in ((two, {}), (moved, {"shrink": np.array([shrink]), "lose": lose, "gain": gain})):
-                    conjugates = reference.sample_conjugates(point[:, 1:] if binary else point, e.y, loss=loss)
+                for point, options in (
+                    (two, {}),
+                    (moved, {"shrink": np.array([shrink]), "lose": lose, "gain": gain}),
+                ):
+                    conjugates = reference.sample_conjugates(
+                        point[:, 1:] if binary else point, e.y, loss=loss
+                    )
                     assert np.isfinite(conjugates).all()
                     yield {
                         **case,
@@ -437,12 +486,25 @@ def colours(rng: np.random.Generator) -> Iterator[Case]:
 # --------------------------------------------------------------------------------------------------
 # Solvers' loops
 # --------------------------------------------------------------------------------------------------
+DESCENDED = [*((loss, 3) for loss in MULTICLASS_LOSSES), ("cross_entropy", 1), ("squared_hinge", 1)]
+ASCENDED = {
+    "l2": (0, 0.05, 0),
+    "elastic net": (0.01, 0.05, 0),
+    "l1": (0.03, 0, 0),
+    "group and l2": (0, 0.05, 0.02),
+}
+
+
 def stochastic_descent(rng: np.random.Generator) -> Iterator[Case]:
-    options = ({}, {"momentum": 0.9}, {"average_from": 5}, {"dropout": 0.3, "momentum": 0.5, "average_from": 0})
+    options = (
+        {},
+        {"momentum": 0.9},
+        {"average_from": 5},
+        {"dropout": 0.3, "momentum": 0.5, "average_from": 0},
+    )
     trial = 0
     for dtype in (np.float32, np.float64):
-        for loss, n_outputs in (("cross_entropy", 1), ("cross_entropy", 5), ("hinge", 3), ("squared_hinge", 1),
-                                ("crammer_singer", 3)):  # fmt: skip
+        for loss, n_outputs in DESCENDED:
             for matrix in ("C", "F", "csr", "uint8"):
                 for more in options:
                     trial += 1
@@ -462,7 +524,8 @@ def stochastic_descent(rng: np.random.Generator) -> Iterator[Case]:
                     parts = (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
                     yield {
                         "operation": "descend",
-                        "what": f"{np.dtype(dtype)}, {matrix} {p.X.shape}, {n_outputs} outputs, {loss}, {name}, {more}",
+                        "what": f"{np.dtype(dtype)}, {matrix} {p.X.shape}, {n_outputs} outputs, {loss}, {name}, "
+                        + str(more),
                         **problem_fields(p, loss, b=True, weighted=True, dtype=dtype),
                         "penalty": np.array(parts),
                         "options": np.array([float(s[key]) for key in SETTINGS]),
@@ -496,8 +559,7 @@ def dual_ascent(rng: np.random.Generator) -> Iterator[Case]:
                     b=np.zeros(n_outputs, dtype),
                     sample_weight=rng.uniform(0.1, 2, n_samples).astype(dtype),
                 )
-                for name, parts in (("l2", (0, 0.05, 0)), ("elastic net", (0.01, 0.05, 0)), ("l1", (0.03, 0, 0)),
-                                    ("group and l2", (0, 0.05, 0.02))):  # fmt: skip
+                for name, parts in ASCENDED.items():
                     proximal = name == "l1"
                     yield {
                         "operation": "ascend",
@@ -516,6 +578,7 @@ def all_cases() -> Iterator[Case]:
         evaluations,
         stacks,
         large_problems,
+        extremes,
         soft_targets,
         dual_points,
         columns,
