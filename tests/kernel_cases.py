@@ -3,9 +3,9 @@
     python tests/kernel_cases.py FILE [little|big]
 
 A file is a row of cases, each with the number of its fields (int64), the operation, a description, and the
-fields: a name, a type (the core's code), a length and the items; a case of no fields ends it. All numbers are in
-the byte order of the machine that will read them. Expected values are computed in longdouble and written in
-float64.
+fields: a name, a type (the core's code), a length and the items; a case of no fields ends it. All numbers are
+in the byte order of the machine that will read them. Expected values are computed in longdouble and written
+in float64.
 """
 
 from __future__ import annotations
@@ -524,8 +524,7 @@ def stochastic_descent(rng: np.random.Generator) -> Iterator[Case]:
                     parts = (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
                     yield {
                         "operation": "descend",
-                        "what": f"{np.dtype(dtype)}, {matrix} {p.X.shape}, {n_outputs} outputs, {loss}, {name}, "
-                        + str(more),
+                        "what": f"{np.dtype(dtype)}, {matrix} {p.X.shape}, {n_outputs}, {loss}, {name}, {more}",
                         **problem_fields(p, loss, b=True, weighted=True, dtype=dtype),
                         "penalty": np.array(parts),
                         "options": np.array([float(s[key]) for key in SETTINGS]),
