@@ -237,6 +237,38 @@ def test_import_loads_nothing_optional():
     assert done.stdout == ""
 
 
+# of the standard library, what takes milliseconds and is for checkpoints, files and the command
+NOT_FOR_THE_IMPORT = (
+    *("argparse", "asyncio", "concurrent.futures", "csv", "email", "hashlib", "http", "importlib.metadata"),
+    *(
+        "json",
+        "logging",
+        "multiprocessing",
+        "shutil",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "unittest",
+        "urllib",
+    ),
+    *("urllib", "xml", "zipfile"),
+)
+
+
+def test_import_costs_little_beyond_numpy():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import regcore
+sys.stdout.write(" ".join(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "regcore.solvers.checkpoint" in loaded
+    assert not loaded & set(NOT_FOR_THE_IMPORT)
+    assert not {name for name in loaded if name.startswith(("regcore.estimators.", "regcore.command"))}
+
+
 def public_definitions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     """Yield the public functions and classes of a module, and the public methods of the classes."""
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

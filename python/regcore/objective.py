@@ -10,7 +10,6 @@ computed in.
 from __future__ import annotations
 
 import copy
-import hashlib
 from numbers import Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -712,14 +711,15 @@ class Objective:
 
     # ------------------------------------------------------------------ second derivatives
 
-    def _mean_squares(self) -> Array:
-        """Return the weighted means of the squared (standardised) features, (n_features,). One pass; kept."""
+    def _column_moments(self) -> tuple[Array, Array]:
+        """Return the weighted means and mean squares of the (standardised) features. One pass; kept."""
         if not self._moments:
             mean, deviation = self._problem.column_statistics(self._n_threads)
             center = 0.0 if self.mean is None else self.mean
             scale = 1.0 if self.scale is None else self.scale
-            self._moments.append(((mean - center) ** 2 + deviation**2) / scale**2)
-        return self._moments[0]
+            mean = (mean - center) / scale
+            self._moments.extend((mean, mean**2 + (deviation / scale) ** 2))
+        return self._moments[0], self._moments[1]
 
     def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
         """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
@@ -784,6 +784,15 @@ class Objective:
     ) -> _core.DualAscent:
         """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
         return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
+
+    @property
+    def _stored_numbers(self) -> int:
+        """How many numbers of X are stored."""
+        return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
+
+    def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
+        """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
+        return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
 
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
@@ -939,6 +948,8 @@ def _packed(array: Array) -> Array:
 
 def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
     """Of the arrays' numbers in C order, as those of `dtype`."""
+    import hashlib  # for checkpoints alone: not everybody's import should pay for it
+
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         for first in range(0, len(array), _DIGEST_ROWS):

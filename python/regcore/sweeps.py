@@ -294,7 +294,7 @@ class _Models:
             return None
         if resolve_solver(self.settings["solver"], everything).name != "lbfgs":
             return None
-        moments = everything._mean_squares()
+        moments = everything._column_moments()
         n_samples, with_intercept = everything.n_samples, self.settings["fit_intercept"]
 
         def curvature(W: Array, b: Array, n_rows: int) -> Curvature:
@@ -302,7 +302,7 @@ class _Models:
 
         W = np.zeros(everything.weight_shape, self.settings["dtype"])
         first = curvature(W, W[:, 0], 4 * K)
-        penalty = L2(_PILOT_STRENGTH * float(moments.mean()))
+        penalty = L2(_PILOT_STRENGTH * float(moments[1].mean()))
         pilot = start(
             everything._with_penalty(penalty),
             curvature=first,

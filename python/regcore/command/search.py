@@ -23,6 +23,7 @@ from regcore.sweeps import sweep
 
 from .errors import CommandError, DataError
 from .scaling import FittedScaling, apply_constant, choose_scaling, fit_scaling
+from .splits import folds
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -88,6 +89,7 @@ class SearchSettings:
     n_alphas: int = 12
     l1_ratio: float = 0.5
     loss: str = "cross_entropy"
+    power: float = 1.0
     n_folds: int = 5
     seed: int = 0
     max_iter: int | None = None
@@ -114,6 +116,8 @@ class Found:
     n_weights : int
     seconds : float
     notes : tuple of str
+    others : tuple of Found
+        Searches under other powers of the features, none of which did better.
     """
 
     settings: SearchSettings
@@ -125,6 +129,7 @@ class Found:
     n_weights: int
     seconds: float
     notes: tuple[str, ...] = ()
+    others: tuple[Found, ...] = ()
 
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
@@ -170,20 +175,6 @@ class Fitted:
     W: npt.NDArray[Any]
     b: npt.NDArray[Any]
     scaling: FittedScaling
-
-
-def folds(y: npt.NDArray[np.int32], n_folds: int, seed: int) -> npt.NDArray[np.int32]:
-    """A fold for each sample, each with the classes in the same proportion."""
-    from sklearn.model_selection import StratifiedKFold
-
-    found = np.empty(len(y), dtype=np.int32)
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class with fewer samples than folds is left out of some; `check_folds` has the last word on it.
-        warnings.simplefilter("ignore", UserWarning)
-        for k, (_, left_out) in enumerate(splitter.split(np.zeros(len(y)), y)):
-            found[left_out] = k
-    return found
 
 
 def check_folds(dataset: Dataset, n_folds: int) -> None:
@@ -320,7 +311,7 @@ def search(
     check_folds(dataset, settings.n_folds)
     start = time.perf_counter()
     n_classes, loss = len(dataset.classes), resolve_loss(settings.loss)
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, settings.power)
     X, y = apply_constant(dataset.X, scaling), dataset.y
     fold = folds(y, settings.n_folds, settings.seed)
     X = fit_scaling(X, scaling).apply(X)
@@ -390,13 +381,14 @@ def expected_accuracy(found: Found) -> Estimate:
     The winner's own cross-validated accuracy is too high: it is the largest of many noisy figures. Here the
     choice is part of what is judged [1]_: the samples are drawn with replacement, the candidate that is best
     on those drawn is scored on those that were not, and that is repeated. No model is trained anew.
+    Candidates under other powers of the features take part.
 
     References
     ----------
     .. [1] Tsamardinos, Greasidou and Borboudakis, "Bootstrapping the out-of-sample predictions for efficient
        and accurate cross-validation", Machine Learning 107, 2018.
     """
-    hits = found.hits.astype(np.float32)
+    hits = np.concatenate([one.hits for one in (found, *found.others)]).astype(np.float32)
     n_samples = hits.shape[1]
     rng = np.random.default_rng(found.settings.seed)
     shares: list[float] = []

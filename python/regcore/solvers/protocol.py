@@ -123,8 +123,8 @@ class ObjectiveLike(Protocol):
     def _data_term(self, W: Any, b: Any) -> tuple[Any, Array, Array]:
         """Return the data term and its gradient. One pass."""
 
-    def _mean_squares(self) -> Array:
-        """Return the weighted means of the squared features. One pass."""
+    def _column_moments(self) -> tuple[Array, Array]:
+        """Return the weighted means and mean squares of the features. One pass."""
 
     def _dense_rows(self, rows: Array, dtype: Any) -> Array:
         """Return some rows of the data as a new dense array."""
