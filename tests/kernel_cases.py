@@ -524,7 +524,7 @@ def stochastic_descent(rng: np.random.Generator) -> Iterator[Case]:
                     parts = (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
                     yield {
                         "operation": "descend",
-                        "what": f"{dtype.__name__}, {matrix} {p.X.shape}, {n_outputs}, {loss}, {name}, {more}",
+                        "what": f"{dtype.__name__}, {matrix} {p.X.shape}, {n_outputs} {loss}, {name}, {more}",
                         **problem_fields(p, loss, b=True, weighted=True, dtype=dtype),
                         "penalty": np.array(parts),
                         "options": np.array([float(s[key]) for key in SETTINGS]),
