@@ -152,3 +152,19 @@ def test_frequent_columns_of_many_classes(rng):
     expected = regcore.loss_and_grad(X, y, W.astype(np.float64), b.astype(np.float64))
     assert relative_error(value, expected[0]) < 1e-6
     assert relative_error(grad_W, expected[1]) < 1e-5
+
+
+@pytest.mark.parametrize("n_samples", [1, 7, 3000])
+def test_a_constant_column_keeps_scale_1(rng, n_samples):
+    dense = rng.standard_normal((n_samples, 4))
+    dense[:, 1], dense[:, 2], dense[1:, 3] = 0.1, 1e6 / 3, 0
+    weight = rng.uniform(0.1, 2, n_samples)
+    objective = regcore.Objective(
+        sparse.csr_array(dense), np.arange(n_samples) % 2, sample_weight=weight, standardize=True
+    )
+    mean = weight @ dense / weight.sum()
+    deviation = np.sqrt(weight @ (dense - mean) ** 2 / weight.sum())
+    np.testing.assert_allclose(objective.mean, mean, rtol=1e-12)
+    assert objective.scale[1] == objective.scale[2] == 1
+    if n_samples > 1:
+        np.testing.assert_allclose(objective.scale[[0, 3]], deviation[[0, 3]], rtol=1e-12)

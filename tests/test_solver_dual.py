@@ -435,6 +435,26 @@ def test_nothing_but_zeros(fit_intercept):
     assert result.value == pytest.approx(4 / 7 if fit_intercept else 1, rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("loss", "n_outputs"), [*FORMS, ("crammer_singer", 17)])
+def test_samples_of_zeros(rng, loss, n_outputs, fit_intercept, dtype):
+    # without an intercept nothing bounds their slopes but the domain
+    X, y = rng.standard_normal((41, 3)), rng.integers(0, n_outputs, 41)
+    X[::4] = 0
+    for matrix in (X, sparse.csr_matrix(X)):
+        result = fit(
+            make_objective(matrix, y, loss, n_outputs, penalty=L2(0.05)),
+            solver="dual",
+            fit_intercept=fit_intercept,
+            dtype=dtype,
+            tol=1e-5,
+            random_state=0,
+        )
+        assert result.converged
+        assert result.dual_gap <= 1e-5 * result.value
+
+
 @pytest.mark.parametrize("n_samples", [1, 2])
 @pytest.mark.parametrize("n_features", [1, 20])
 def test_very_small(rng, n_samples, n_features):

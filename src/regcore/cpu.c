@@ -3,6 +3,10 @@
 
 #include "kernels.h"
 
+#if defined(__x86_64__) && defined(REGCORE_X86_LEVELS)
+#include <cpuid.h>
+#endif
+
 #define LEVEL(level)                                                                                                   \
     extern const rc_kernels rc_kernels_f32_##level;                                                                    \
     extern const rc_kernels rc_kernels_f64_##level;
@@ -13,7 +17,7 @@ LEVEL(x86_64_v4)
 LEVEL(x86_64_v3)
 LEVEL(x86_64_v2)
 #endif
-#if defined(__aarch64__)
+#if defined(__aarch64__) && defined(REGCORE_NEON_LEVEL)
 LEVEL(neon)
 #endif
 LEVEL(plain)
@@ -27,10 +31,16 @@ typedef struct {
 static int always(void) { return 1; }
 #if defined(__x86_64__) && defined(REGCORE_X86_LEVELS)
 static int has_v2(void) { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
+/* The builtin of older Clang does not know the name. */
+static int has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
 static int has_v3(void)
 {
     return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+           __builtin_cpu_supports("bmi2") && has_f16c();
 }
 static int has_v4(void)
 {
@@ -45,7 +55,7 @@ static const level levels[] = {
     {"x86-64-v4", TABLES(x86_64_v4), has_v4}, {"x86-64-v3", TABLES(x86_64_v3), has_v3},
     {"x86-64-v2", TABLES(x86_64_v2), has_v2},
 #endif
-#if defined(__aarch64__)
+#if defined(__aarch64__) && defined(REGCORE_NEON_LEVEL)
     {"neon", TABLES(neon), always},
 #endif
     {"plain", TABLES(plain), always},

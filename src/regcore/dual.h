@@ -117,11 +117,24 @@ RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
         }
         w->gap += weight * ((w->loss == RC_HINGE ? loss : most) - product);
         if (g[y] != 0 || most > 0) {
-            for (int64_t j = 0; j < C; j++) a[j] = g[j] + (s[j] + 1) / q;
-            for (int64_t j = C; j < padded; j++) a[j] = -HUGE_VAL;
-            a[y] = -HUGE_VAL;
             const int box = w->loss == RC_HINGE;
-            const double theta = (box ? box_root : simplex_root)(a, padded, t_y, t_y - g[y]);
+            for (int64_t j = C; j < padded; j++) a[j] = -HUGE_VAL;
+            double theta;
+            if (box) {
+                for (int64_t j = 0; j < C; j++) a[j] = g[j] + (s[j] + 1) / q;
+                a[y] = -HUGE_VAL;
+                theta = box_root(a, padded, t_y, t_y - g[y]);
+            } else {
+                /* relative to the largest, from which no root is further than 1: without an intercept q is as good as 0
+                 * for a sample of zeros, and what is divided by it has no digits left for the slopes */
+                int64_t top = y == 0;
+                for (int64_t j = 0; j < C; j++)
+                    if (j != y && g[j] + s[j] / q > g[top] + s[top] / q) top = j;
+                for (int64_t j = 0; j < C; j++) a[j] = (double)g[j] - g[top] + (s[j] - s[top]) / q;
+                a[y] = -HUGE_VAL;
+                const double t = (double)g[y] - g[top] + (s_y - 1 - s[top]) / q;
+                theta = simplex_root(a, padded, t, fmax(t - g[y], -1));
+            }
             double sum = 0;
             for (int64_t j = 0; j < C; j++) {
                 double u = a[j] - theta;

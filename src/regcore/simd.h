@@ -12,6 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ == 2
+#error "operations must be rounded to their own type; on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+
 #if RC_REAL_BITS == 32
 typedef float real;
 typedef int32_t ireal;

@@ -1,7 +1,8 @@
 /*
  * Column means and standard deviations in one pass: per chunk, the sums of x - shift and of its square with the chunk's
  * first row as the shift (so that nearly constant columns do not cancel), then the chunks merged in order by the update
- * of Chan, Golub and LeVeque (1983).  CSR adds the zeros it does not hold by their number, with shift 0.
+ * of Chan, Golub and LeVeque (1983).  CSR: the shift is 0, as are the numbers that it does not hold, but in a column
+ * that all rows of the chunk hold it is the first one.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -39,9 +40,9 @@ static int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
     return dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
 }
 
-/* Sums over rows [first, end) of the CSR matrix, shift 0 */
-static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *sum, double *square,
-                        double *weight)
+/* Sums over rows [first, end) of the CSR matrix; x: a number, held: of D, 0 */
+static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *held, double *shift, double *sum,
+                        double *square, double *weight)
 {
     const rc_matrix *X = &s->problem->X;
     for (int64_t i = first; i < end; i++) {
@@ -52,9 +53,18 @@ static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, do
             const int64_t d = index_at(X->indices, X->index_dtype, k);
             const char *at = (const char *)X->data + k * rc_item_size(X->dtype);
             s->k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, x, 1);
-            sum[d] += w * x[0];
-            square[d] += w * x[0] * x[0];
+            if (held[d] == 0) shift[d] = *x;
+            const double above = *x - shift[d];
+            held[d] += w;
+            sum[d] += w * above;
+            square[d] += w * above * above;
         }
+    }
+    for (int64_t d = 0; d < s->D; d++) {
+        if (held[d] == *weight) continue;
+        square[d] += shift[d] * (2 * sum[d] + held[d] * shift[d]);
+        sum[d] += held[d] * shift[d];
+        shift[d] = 0;
     }
 }
 
@@ -110,14 +120,14 @@ static void chunk_statistics(void *context, int64_t chunk, int thread)
     const int64_t end = first + CHUNK < s->problem->X.n_rows ? first + CHUNK : s->problem->X.n_rows;
     const int buffer = rc_joint_take(&s->joint, chunk);
     double *shift = s->scratch + buffer * s->stride, *sum = shift + D, *square = sum + D, *x = square + D;
-    double *weight = shift + s->stride - 1, check = 0;
+    double *held = x + D, *weight = shift + s->stride - 1, check = 0;
     poll_host(s, thread);
-    memset(shift, 0, (size_t)(3 * D) * sizeof *x);
+    memset(shift, 0, (size_t)(5 * D) * sizeof *x);
     *weight = 0;
     if (rc_flag_raised(&s->stop)) {
         /* nothing more to add up */
     } else if (s->problem->X.indices)
-        sparse_sums(s, first, end, x, sum, square, weight);
+        sparse_sums(s, first, end, x, held, shift, sum, square, weight);
     else
         dense_sums(s, first, end, x, shift, sum, square, weight);
     for (int64_t d = 0; d < D; d++) check += square[d] * 0.0;

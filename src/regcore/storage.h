@@ -1,6 +1,7 @@
 /*
- * Loading a vector of reals from the types that X may be stored in.  The conversions are single instructions at the x86
- * levels; compilers do not find them from plain C, so they stand here as intrinsics, with a loop for everything else.
+ * Loading a vector of reals from the types that X may be stored in.  The conversions are an instruction or a few at the
+ * x86 levels and with NEON; compilers do not find them from plain C, so they stand here as intrinsics, with a loop for
+ * everything else.
  */
 #ifndef REGCORE_STORAGE_H
 #define REGCORE_STORAGE_H
@@ -10,6 +11,9 @@
 #if defined(__SSE4_1__) && LANES > 1
 #include <immintrin.h>
 #define X86_LOADS 1
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN) && LANES > 1
+#include <arm_neon.h>
+#define NEON_LOADS 1
 #endif
 
 /* IEEE half to real without a branch, subnormals and specials included: shift the 15 magnitude bits into float32's
@@ -66,10 +70,25 @@ RC_INLINE __m128i load_bytes(const void *p, const int size)
 #endif
 #endif
 
+#if NEON_LOADS
+/* The bytes of LANES items of `size` bytes, in the low part of a register's half */
+RC_INLINE uint64_t load_bits(const void *p, const int size)
+{
+    uint64_t bits = 0;
+    memcpy(&bits, p, (size_t)(LANES * size));
+    return bits;
+}
+#endif
+
 RC_INLINE vreal v_load_uint8(const uint8_t *p)
 {
 #if X86_LOADS
     return WIDEN_INTEGERS(u, p);
+#elif NEON_LOADS && RC_REAL_BITS == 32
+    return (vreal)vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(load_bits(p, 1))))));
+#elif NEON_LOADS
+    const uint32x4_t wide = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(load_bits(p, 1)))));
+    return (vreal)vcvtq_f64_u64(vmovl_u32(vget_low_u32(wide)));
 #else
     LOAD_ONE_BY_ONE(uint8_t, CAST, p)
 #endif
@@ -79,6 +98,11 @@ RC_INLINE vreal v_load_int8(const int8_t *p)
 {
 #if X86_LOADS
     return WIDEN_INTEGERS(i, p);
+#elif NEON_LOADS && RC_REAL_BITS == 32
+    return (vreal)vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(load_bits(p, 1))))));
+#elif NEON_LOADS
+    const int32x4_t wide = vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(load_bits(p, 1)))));
+    return (vreal)vcvtq_f64_s64(vmovl_s32(vget_low_s32(wide)));
 #else
     LOAD_ONE_BY_ONE(int8_t, CAST, p)
 #endif
@@ -94,6 +118,10 @@ RC_INLINE vreal v_load_half(const uint16_t *p)
     return (vreal)_mm512_cvtps_pd(_mm256_cvtph_ps(load_bytes(p, 2)));
 #elif X86_LOADS && defined(__F16C__) && LANES == 4
     return (vreal)_mm256_cvtps_pd(_mm_cvtph_ps(load_bytes(p, 2)));
+#elif NEON_LOADS && RC_REAL_BITS == 32
+    return (vreal)vcvt_f32_f16(vcreate_f16(load_bits(p, 2)));
+#elif NEON_LOADS
+    return (vreal)vcvt_f64_f32(vget_low_f32(vcvt_f32_f16(vcreate_f16(load_bits(p, 2)))));
 #else
     LOAD_ONE_BY_ONE(uint16_t, half_to_real, p)
 #endif
