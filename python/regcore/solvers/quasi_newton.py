@@ -609,9 +609,9 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         run.gap = run.residual = math.nan
         is_close = tol is not None and run.slope <= 2 * tol
         run.n_unchecked += is_close
-        if run.n_failures == 2 or (
-            is_close and not run.epsilon and (run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check)
-        ):
+        may_be_enough = run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check
+        # without a penalty a look costs no pass, and the objective may fall to nothing
+        if run.n_failures == 2 or without_penalty or (is_close and not run.epsilon and may_be_enough):
             yield from descent.certify()
         yield descent.reached()
 
