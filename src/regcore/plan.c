@@ -6,14 +6,14 @@
 
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
-    MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
+    MANY_CLASSES = 64,       /* from here on rows are packed and their scores transposed */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
     MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
-    LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
+    LARGEST_CHUNK = 4096,        /* and they join in double: the error of float32 sums does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
     SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
@@ -31,10 +31,15 @@ static int64_t row_start(const rc_plan *plan, int64_t row)
 }
 
 /*
- * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
- * about 2.3 cycles for each vector of a row.  So the first pays for few classes, the second for many.
+ * Scores by rows end each sum with a tree of shuffles, about 1.5 cycles a class and row; scores by transposed rows cost
+ * about 3 cycles for each vector of a row, but have longer loops.  So the first pays for few classes, the second for
+ * many.
  */
-static int few_classes(const rc_plan *plan) { return plan->MC <= 3 || 5 * plan->MC <= 3 * plan->shape.n_vectors; }
+static int few_classes(const rc_plan *plan)
+{
+    const int64_t n_vectors = plan->shape.n_vectors;
+    return plan->MC <= 3 || (plan->MC < MANY_CLASSES && plan->MC * (48 + n_vectors) <= 104 * n_vectors);
+}
 
 /*
  * X is read in place if its numbers are of the compute type and its rows (or columns) contiguous.  Rows are packed all
@@ -200,7 +205,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        const int64_t block_bytes = plan->MC < MANY_CLASSES ? BLOCK_BYTES : 2 * BLOCK_BYTES;
+        /* larger blocks where W and G are large, too: they are read for each */
+        const int64_t block_bytes = (plan->scores_view == BY_TRANSPOSED_ROWS ? 2 : 1) * BLOCK_BYTES;
         plan->block = clamp(block_bytes / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }
