@@ -65,3 +65,17 @@ def test_error_does_not_grow_with_the_number_of_samples(isa, rng, n_features, st
     exact = np.log(N_CLASSES) if loss == "cross_entropy" else N_CLASSES - 1
     assert abs(value / exact - 1) < TOLERANCE[dtype]
     assert relative_error(grad_W, gradient_at_zero(X, y, loss)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [40, 300])
+def test_bits_of_a_model_do_not_depend_on_how_many_stand_beside_it(isa, rng, n_features, dtype):
+    n_samples, n_models = 1500, 31
+    X = rng.standard_normal((n_samples, n_features)).astype(dtype)
+    y = rng.integers(0, N_CLASSES, n_samples)
+    W = rng.standard_normal((n_models, N_CLASSES, n_features)).astype(dtype) / dtype(n_features)
+    b = rng.standard_normal((n_models, N_CLASSES)).astype(dtype)
+    all_at_once = regcore.Objective(X, y, n_models=n_models).value_and_grad(W, b)
+    some = regcore.Objective(X, y, n_models=n_models - 11).value_and_grad(W[11:], b[11:])
+    for expected, actual in zip(all_at_once, some, strict=True):
+        np.testing.assert_array_equal(actual, expected[11:])

@@ -7,6 +7,7 @@
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
     MANY_CLASSES = 64,       /* from here on rows are packed and their scores transposed */
+    CLASSES_AT_ONCE = 12,    /* scores by rows read a row once for so many */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
@@ -18,7 +19,8 @@ enum {
     SPARSE_CHUNKS = 8,
     SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
     SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
-    WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
+    WORK_PER_THREAD = 4 << 20,   /* multiply-adds that repay waking a thread, */
+    SPARSE_WORK = 1 << 20        /* and those of CSR, which take longer */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -66,7 +68,7 @@ static void choose_views(rc_plan *plan, rc_dtype real)
         plan->column_source = direct_columns ? DIRECT : PACKED;
     } else if (few_classes(plan)) {
         plan->scores_view = plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && !(collides && plan->MC > 3) ? DIRECT : PACKED;
+        plan->row_source = direct_rows && !(collides && plan->MC > CLASSES_AT_ONCE) ? DIRECT : PACKED;
     } else if (row_like) {
         plan->scores_view = BY_TRANSPOSED_ROWS;
         plan->gradient_view = BY_ROWS;
@@ -321,7 +323,7 @@ int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const double rows = (double)plan->rows.n;
     const double numbers = plan->sparse ? plan->nonzeros : rows * (double)plan->D;
-    const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
+    const double useful = numbers * (double)(2 * plan->MC + 4) / (plan->sparse ? SPARSE_WORK : WORK_PER_THREAD);
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;
 }

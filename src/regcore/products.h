@@ -44,7 +44,7 @@
 
 /* Prefetches in an inner iteration.  Together the two products have about one for each vector of a block of few
  * classes: what comes in bursts, or at the same time as many misses of L1, is dropped. */
-#define PREFETCHES(ct) ((ct) <= 3 ? 4 : 1)
+#define PREFETCHES(ct) (RC_VECTOR_BYTES == 64 && (ct) <= 3 ? 4 : 1)
 
 /* Long sums run in pieces whose operands stay in L1. */
 #define DOT_PIECE (2048 / (int)sizeof(real) / LANES)
