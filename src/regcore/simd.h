@@ -130,8 +130,8 @@ RC_INLINE vreal v_max(vreal a, vreal b) { return v_select(a > b, a, b); }
 RC_INLINE vreal v_min(vreal a, vreal b) { return v_select(a < b, a, b); }
 #endif
 /* a where m, else 0; a where not m, else 0; and a | b: of two that are nowhere both different from 0, the other one */
-RC_INLINE vreal v_where(vmask m, vreal a) { return v_from_bits(m & v_bits(a)); }
-RC_INLINE vreal v_where_not(vmask m, vreal a) { return v_from_bits(~m & v_bits(a)); }
+RC_INLINE vreal v_where(vmask m, vreal a) { return v_select(m, a, v_set(0)); }
+RC_INLINE vreal v_where_not(vmask m, vreal a) { return v_select(m, v_set(0), a); }
 RC_INLINE vreal v_join(vreal a, vreal b) { return v_from_bits(v_bits(a) | v_bits(b)); }
 RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 
