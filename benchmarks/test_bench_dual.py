@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import Shape
+from real_data import training_part
 
 import regcore
 
@@ -25,27 +24,24 @@ PENALTIES = {
 }
 
 
-def real_data(name: str) -> dict[str, np.ndarray]:
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("REGCORE_TEST_DATA", beside)) / name
-    if not path.is_file():
-        pytest.skip(f"no real data: {path} is no file")
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+def real_data(name, scale):
+    """Return the first samples of a training part; without the file the test is skipped."""
+    try:
+        X, y = training_part(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    n = max(100, int(scale * len(y)))
+    return X[:n], y[:n]
 
 
 def news(scale):
-    sparse = pytest.importorskip("scipy.sparse")
-    d = real_data("20newsgroups.npz")
-    parts = (d["X_train_data"], d["X_train_indices"], d["X_train_indptr"])
-    n = max(100, int(scale * len(d["y_train"])))
-    return sparse.csr_matrix(parts, shape=tuple(d["X_train_shape"]))[:n], d["y_train"][:n]
+    pytest.importorskip("scipy.sparse")
+    return real_data("20newsgroups.npz", scale)
 
 
 def fashion(scale):
-    d = real_data("fashion_mnist.npz")
-    n = max(100, int(scale * len(d["y_train"])))
-    return d["X_train"][:n] / np.float32(255), d["y_train"][:n]
+    X, y = real_data("fashion_mnist.npz", scale)
+    return X / np.float32(255), y
 
 
 @pytest.mark.parametrize(("load", "tols"), [(news, (0.1, 0.03, 0.01)), (fashion, (0.5, 0.1))])

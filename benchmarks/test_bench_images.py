@@ -6,7 +6,6 @@ The photos are those of the tests' real data. Without them these are skipped, wi
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ pytest.importorskip("PIL")
 from regcore.command.files import usable_cpus
 from regcore.command.images import ImageFeatures, find_images, read_image, read_image_folder
 
-ROUNDS = 3
+ROUNDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +45,28 @@ def opencv_histograms(cv2, files):
     return np.array(rows)
 
 
-def medians_in_turn(*functions):
-    seconds = [[] for _ in functions]
+def best_in_turn(*functions):
+    """The shortest time of each: what else runs on the machine can only add to it."""
+    seconds = [float("inf")] * len(functions)
     for _ in range(ROUNDS):
-        for function, times in zip(functions, seconds, strict=True):
+        for k, function in enumerate(functions):
             start = time.perf_counter()
             function()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in seconds]
+            seconds[k] = min(seconds[k], time.perf_counter() - start)
+    return seconds
 
 
 def test_both_cores_against_one(photos, report, full_size):
     one, two = (read_image_folder(photos, n_threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one.X, two.X)
-    single, both = medians_in_turn(
+    single, both = best_in_turn(
         lambda: read_image_folder(photos, n_threads=1), lambda: read_image_folder(photos, n_threads=2)
     )
     report(
         f"{len(one.X)} photos: one thread {single:.2f} s, two {both:.2f} s, {single / both:.2f} times faster"
     )
     if full_size and usable_cpus() >= 2:
-        # The aim is 1.8, but Pillow holds the interpreter's lock while it reads headers and hands out pixels.
-        assert single >= 1.25 * both
+        assert single >= 1.8 * both
 
 
 def test_one_core_against_opencv(files, report, full_size):
@@ -80,7 +79,7 @@ def test_one_core_against_opencv(files, report, full_size):
 
     # The two decode JPEG with libraries of their own: a pixel may fall into the next bin.
     assert np.abs(ours() - opencv_histograms(cv2, files)).max() < 0.05
-    regcore, opencv = medians_in_turn(ours, lambda: opencv_histograms(cv2, files))
+    regcore, opencv = best_in_turn(ours, lambda: opencv_histograms(cv2, files))
     report(f"{len(files)} photos, one thread: regcore {regcore:.2f} s, OpenCV {opencv:.2f} s")
     if full_size:
-        assert regcore <= opencv * 1.05
+        assert regcore <= opencv

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import Shape
+from real_data import archive
 
 import regcore
 
@@ -44,15 +43,13 @@ def split(request, scale):
     shape = SHAPE.scaled(scale)
     if request.param == "blobs":
         return request.param, blobs(shape, 2000)
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("REGCORE_TEST_DATA", beside)) / "fashion_mnist.npz"
-    if not path.is_file():
-        pytest.skip(f"no real data: {path} is no file")
-    with np.load(path, allow_pickle=False) as d:
-        X_train, y_train = d["X_train"][: shape.n_samples], d["y_train"][: shape.n_samples]
-        X_test, y_test = d["X_test"], d["y_test"]
+    try:
+        d = archive("fashion_mnist.npz")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    X_train, y_train = d["X_train"][: shape.n_samples], d["y_train"][: shape.n_samples]
     pixels = np.float32(255)
-    return request.param, (X_train / pixels, y_train, X_test / pixels, y_test)
+    return request.param, (X_train / pixels, y_train, d["X_test"] / pixels, d["y_test"])
 
 
 def ours(X, y, penalty, seed=0, epochs=EPOCHS):

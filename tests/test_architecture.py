@@ -25,11 +25,12 @@ LAYERS = {
     "reference": 2,
     "objective": 2,
     "solvers": 3,
-    "path": 4,
-    "estimators": 5,
-    "interop": 5,
-    "command": 6,
-    "__main__": 7,
+    "sweeps": 4,
+    "path": 5,
+    "estimators": 6,
+    "interop": 6,
+    "command": 7,
+    "__main__": 8,
 }
 KNOW_SKLEARN = {"estimators", "command"}
 OPTIONAL = ("scipy", "sklearn", "matplotlib", "rich", "PIL", "joblib", "pandas", "torch", "jax")
@@ -234,6 +235,38 @@ def test_import_loads_nothing_optional():
     code = f"import sys, regcore; sys.stdout.write(' '.join(n for n in {OPTIONAL} if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+# of the standard library, what takes milliseconds and is for checkpoints, files and the command
+NOT_FOR_THE_IMPORT = (
+    *("argparse", "asyncio", "concurrent.futures", "csv", "email", "hashlib", "http", "importlib.metadata"),
+    *(
+        "json",
+        "logging",
+        "multiprocessing",
+        "shutil",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "unittest",
+        "urllib",
+    ),
+    *("urllib", "xml", "zipfile"),
+)
+
+
+def test_import_costs_little_beyond_numpy():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import regcore
+sys.stdout.write(" ".join(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "regcore.solvers.checkpoint" in loaded
+    assert not loaded & set(NOT_FOR_THE_IMPORT)
+    assert not {name for name in loaded if name.startswith(("regcore.estimators.", "regcore.command"))}
 
 
 def public_definitions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

@@ -154,7 +154,8 @@ def test_more_of_a_fit_that_has_ended(tmp_path, solver):
     assert short.converged
     again = fit(objective, tol=0.3, max_iter=1000, **arguments, resume=tmp_path / "fit")
     assert_same(short, again)
-    further = fit(objective, tol=0.001, max_iter=1000, **arguments, resume=tmp_path / "fit")
+    closer = 1e-8 if solver == "newton-cd" else 1e-3  # its last steps are Newton's
+    further = fit(objective, tol=closer, max_iter=1000, **arguments, resume=tmp_path / "fit")
     assert further.n_iter > short.n_iter
     assert further.converged
 

@@ -363,7 +363,7 @@ def test_settings_that_the_classifier_refuses(run, table, monkeypatch):
     def refuse(*arguments):
         raise ValueError("solver must be something else")
 
-    monkeypatch.setattr("regcore.LinearClassifier.fit", refuse)
+    monkeypatch.setattr("regcore.command.compare.LinearModel.fit", refuse)
     check_complaint(*run("compare", table), USAGE, "penalty none, solver sgd: solver must be something else")
 
 
@@ -439,16 +439,16 @@ def test_interrupt_while_training(run, table, monkeypatch):
     def press(self, X, y):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("regcore.LinearClassifier.fit", press)
+    monkeypatch.setattr("regcore.command.compare.LinearModel.fit", press)
     before = signal.getsignal(signal.SIGINT)
     check_complaint(*run("compare", table), INTERRUPTED, "interrupted")
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_interrupt_that_a_solver_takes_as_the_wish_to_stop(run, table, tmp_path, monkeypatch):
-    from regcore import LinearClassifier
+    from regcore.command.compare import LinearModel
 
-    fit = LinearClassifier.fit
+    fit = LinearModel.fit
 
     def press(self, X, y):
         try:
@@ -457,7 +457,7 @@ def test_interrupt_that_a_solver_takes_as_the_wish_to_stop(run, table, tmp_path,
         except KeyboardInterrupt:
             return fit(self, X, y)
 
-    monkeypatch.setattr("regcore.LinearClassifier.fit", press)
+    monkeypatch.setattr("regcore.command.compare.LinearModel.fit", press)
     picture = tmp_path / "p.png"
     check_complaint(*run("compare", table, *QUICK, "--save", picture), INTERRUPTED, "interrupted")
     assert not picture.exists()

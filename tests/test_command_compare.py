@@ -13,18 +13,19 @@ from regcore.command.compare import (
     PENALTIES,
     Comparison,
     Gap,
+    LinearModel,
     PenaltyResult,
     Run,
     Settings,
     compare_penalties,
     default_alpha,
     paired_gaps,
-    split,
     verdict,
 )
 from regcore.command.data import Dataset
 from regcore.command.errors import CommandError, DataError, UsageError
 from regcore.command.scaling import Scaling, apply_constant, apply_fitted, choose_scaling, largest_deviation
+from regcore.command.splits import folds, split
 
 
 class Recorder:
@@ -117,6 +118,73 @@ def test_split_is_stratified_and_depends_on_the_seed():
     assert np.bincount(y[test]).tolist() == [10, 5, 2]
     np.testing.assert_array_equal(split(y, 0.25, 0)[0], train)
     assert not np.array_equal(split(y, 0.25, 1)[0], train)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("counts", [[2, 2], [2, 50], [3, 3, 3, 3], [2] * 30 + [40], [7, 11, 13, 100]])
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.5])
+def test_a_split_has_each_class_in_both_parts(counts, share, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    n_test = int(np.ceil(len(y) * share))
+    if min(n_test, len(y) - n_test) < len(counts):
+        with pytest.raises(ValueError, match=f"{len(y)} samples of {len(counts)} classes cannot be split"):
+            split(y, share, seed)
+        return
+    train, test = split(y, share, seed)
+    assert (len(train), len(test)) == (len(y) - n_test, n_test)
+    assert sorted([*train, *test]) == list(range(len(y)))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(test) > 0).all()
+    in_test = np.bincount(y[test], minlength=len(counts))
+    assert in_test.min() >= 1
+    assert np.bincount(y[train], minlength=len(counts)).min() >= 1
+    if min(counts) > 2:  # no class needs more than its share
+        assert np.abs(in_test - np.array(counts) * share).max() < 2
+
+
+def test_splits_of_many_seeds_take_each_sample_as_often():
+    y = np.repeat(np.arange(2, dtype=np.int32), [30, 10])
+    taken = np.zeros(40)
+    for seed in range(400):
+        taken[split(y, 0.25, seed)[1]] += 1
+    assert np.abs(taken / 400 - 0.25).max() < 0.09  # four deviations of a share of 400
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 7])
+def test_folds_are_of_one_size_as_a_whole_and_in_each_class(n_folds):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [7, 23, 10, 8])).astype(np.int32)
+    found = folds(y, n_folds, seed=1)
+    for part in (found, *(found[y == k] for k in range(4))):
+        sizes = np.bincount(part, minlength=n_folds)
+        assert sizes.max() - sizes.min() <= 1
+    np.testing.assert_array_equal(found, folds(y, n_folds, seed=1))
+    assert (found != folds(y, n_folds, seed=2)).any()
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_model_is_that_of_the_estimator(solver, n_classes, penalty):
+    from regcore import LinearClassifier
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 5)).astype(np.float32)
+    y = ((X[:, 0] + rng.normal(size=90) > 0).astype(np.int32) + (X[:, 1] > 0.5) * (n_classes - 2)).astype(
+        np.int32
+    )
+    model = LinearModel(penalty, 0.01, Settings(solver=solver, max_iter=40), 3).fit(X, y)
+    estimator = LinearClassifier(
+        penalty=None if penalty == "none" else penalty,
+        alpha=0.01,
+        l1_ratio=0.5,
+        solver=solver,
+        max_iter=40,
+        tol=None if solver == "sgd" else 1e-4,
+        random_state=3,
+    ).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, estimator.coef_)
+    np.testing.assert_array_equal(model.intercept_, estimator.intercept_)
+    assert model.score(X, y) == estimator.score(X, y)
 
 
 def test_too_few_samples_for_a_split(factory):

@@ -16,10 +16,15 @@ from PIL import Image
 
 from regcore import _core
 from regcore.command.errors import DataError
-from regcore.command.hsv import hsv_counts, hsv_histogram, rgb_to_hsv
+from regcore.command.hsv import hsv_counts, rgb_to_hsv, unit_length
 from regcore.command.images import DamagedImageError, ImageFeatures, read_image, read_image_folder
+from regcore.command.pixels import blocks_of_pixels
 
 PIXELS = ImageFeatures("pixels", size=(4, 4))
+
+
+def histogram_of(rgb):
+    return unit_length(hsv_counts(rgb))
 
 
 def test_hsv_of_known_colours():
@@ -75,7 +80,7 @@ def test_counts_are_the_histogram_of_the_hsv_image(bins):
     counts = hsv_counts(rgb, bins)
     np.testing.assert_array_equal(counts, expected.ravel())
     assert counts.sum() == 300 * 333
-    row = hsv_histogram(rgb, bins)
+    row = unit_length(counts)
     assert row.dtype == np.float32
     np.testing.assert_allclose(row, counts / np.linalg.norm(counts), rtol=1e-6)
 
@@ -84,6 +89,45 @@ def test_counts_of_strided_pixels():
     rng = np.random.default_rng(1)
     rgb = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     np.testing.assert_array_equal(hsv_counts(rgb[::-1, ::2]), hsv_counts(rgb[::-1, ::2].copy()))
+
+
+# -- Pillow's memory -----------------------------------------------------------------------------------------
+
+
+def gathered(image):
+    blocks = list(blocks_of_pixels(image))
+    assert all(block.dtype == np.uint8 and block.shape[1] == 4 for block in blocks)
+    assert not any(block.flags.writeable for block in blocks)
+    return len(blocks), np.concatenate(blocks)[:, :3].reshape(image.height, image.width, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (480, 640)])
+@pytest.mark.parametrize("lent", [True, False])
+def test_pixels_are_those_of_the_image(shape, lent, monkeypatch):
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if not lent:  # a Pillow that does not know the Arrow interface
+        monkeypatch.delattr(Image.Image, "__arrow_c_array__", raising=False)
+    n_blocks, found = gathered(Image.fromarray(rgb))
+    np.testing.assert_array_equal(found, rgb)
+    if lent and hasattr(Image.Image, "__arrow_c_array__"):
+        assert n_blocks == 1
+
+
+@pytest.mark.parametrize("shape", [(2100, 2100), (3, 200_000)])  # the first in more than one block of memory
+@pytest.mark.parametrize("lent", [True, False])
+def test_pixels_of_large_images(shape, lent, monkeypatch):
+    rgb = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if not lent:
+        monkeypatch.delattr(Image.Image, "__arrow_c_array__", raising=False)
+    np.testing.assert_array_equal(gathered(Image.fromarray(rgb))[1], rgb)
+
+
+def test_pixels_outlive_their_image():
+    rgb = np.random.default_rng(2).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    blocks = list(blocks_of_pixels(Image.fromarray(rgb)))
+    others = [Image.new("RGB", (400, 300), (k, k, k)) for k in range(20)]  # would take its place
+    assert len(others) == 20
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, :3], rgb.reshape(-1, 3))
 
 
 # -- single images -------------------------------------------------------------------------------------------
@@ -237,8 +281,8 @@ def test_folder(photos):
     assert folder.skipped == ()
     assert folder.n_other_files == 1
     assert calls == [(8, 9), (9, 9)]
-    np.testing.assert_array_equal(folder.X[4], hsv_histogram(noise(10)))
-    np.testing.assert_array_equal(folder.X[8], hsv_histogram(noise(99)))
+    np.testing.assert_array_equal(folder.X[4], histogram_of(noise(10)))
+    np.testing.assert_array_equal(folder.X[8], histogram_of(noise(99)))
 
 
 def test_number_of_threads_changes_nothing(photos):
@@ -268,7 +312,7 @@ def test_damaged_images_are_skipped_on_demand(photos):
     folder = read_image_folder(photos, skip_damaged=True)
     assert folder.skipped == (str(path),)
     np.testing.assert_array_equal(folder.y, [0] * 3 + [1] * 4)
-    np.testing.assert_array_equal(folder.X[3], hsv_histogram(noise(10)))
+    np.testing.assert_array_equal(folder.X[3], histogram_of(noise(10)))
 
 
 def test_class_of_damaged_images_alone(photos):
@@ -330,7 +374,7 @@ def test_photos_against_published_histograms(data_directory, load_data):
         stored = io.BytesIO()
         shrunk.save(stored, "JPEG", quality=75)
         with Image.open(stored) as image:
-            histogram = hsv_histogram(np.asarray(image))
+            histogram = histogram_of(np.asarray(image))
         assert histogram @ published["X"][row] > 0.98
 
 

@@ -65,7 +65,7 @@ def test_file_without_a_header(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("colour\nred\n", "needs 1 columns that are not there: 'size'"),
+        ("colour\nred\n", "needs a column that is not there: 'size'"),
         ("size,colour\n1,red\nbig,red\n", "line 3, column 'size': 'big' is not a number"),
         ("size,colour\n1,\n", "^$"),
         ("size,colour\n,red\n", "line 2, column 'size': the cell is empty"),

@@ -26,11 +26,11 @@ from regcore.command.search import (
     SearchSettings,
     at_the_edge,
     expected_accuracy,
-    folds,
     search,
     strengths,
     wilson,
 )
+from regcore.command.splits import folds
 
 OK, FAILURE, USAGE, DATA, INTERRUPTED = 0, 1, 2, 3, 130
 QUICK = ("--strengths", "3", "--folds", "3", "--threads", "1")
@@ -231,7 +231,7 @@ def test_tune_prints_json_and_the_same_on_every_run(run, table):
         assert len(candidate["per_fold"]) == 3
     best = max(candidate["accuracy"] for candidate in found["candidates"])
     winner = next(c for c in found["candidates"] if c["accuracy"] == best)
-    assert {key: winner[key] for key in ("penalty", "alpha", "l1_ratio")} == found["winner"]
+    assert {key: winner[key] for key in ("penalty", "alpha", "l1_ratio", "power")} == found["winner"]
     assert found["n_held_out"] == 23
     assert found["held_out_accuracy"]["low"] < found["held_out_accuracy"]["high"] <= 1
     assert answer()["held_out_accuracy"] is None

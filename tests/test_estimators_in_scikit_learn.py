@@ -7,6 +7,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
@@ -31,6 +32,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from regcore import LinearClassifier
 
+SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
 ALPHAS = [1e-3, 1e-2, 3.0]
 
@@ -53,11 +55,13 @@ def test_pipeline(iris, loss):
     assert pipeline(loss=loss, **parameters).fit(X, y).score(X, y) > 0.93
 
 
-def test_pipeline_with_tables_between_the_steps(iris):
-    pandas = pytest.importorskip("pandas")
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_pipeline_with_tables_between_the_steps(iris, library):
+    if library == "polars" and SKLEARN < (1, 9):
+        pytest.skip("this scikit-learn does not see the names of this table")
     X, y = iris
-    frame = pandas.DataFrame(X, columns=list("abcd"))
-    model = pipeline().set_output(transform="pandas").fit(frame, y)
+    frame = pytest.importorskip(library).DataFrame(dict(zip("abcd", X.T, strict=True)))
+    model = pipeline().set_output(transform=library).fit(frame, y)
     assert list(model[-1].feature_names_in_) == list("abcd")
     np.testing.assert_array_equal(model.predict(frame), pipeline().fit(X, y).predict(X))
 

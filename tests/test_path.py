@@ -10,6 +10,7 @@ from test_solvers import overlapping
 import regcore
 from regcore import Objective, fit, regularization_path
 from regcore.penalties import from_estimator
+from regcore.solvers import newton_cd
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_hinge"])
@@ -79,3 +80,64 @@ def test_wrong_arguments(rng, arguments, message):
 def test_without_features_there_is_no_grid(rng):
     with pytest.raises(ValueError, match="give alphas"):
         regularization_path(np.zeros((6, 2)), np.arange(6) % 2)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet", "group_l1"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_hinge"])
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_more_features_than_samples(rng, loss, penalty, binary, fit_intercept, monkeypatch):
+    """Models that are certified together have the gaps of each by itself, and so have those that are not."""
+    X, y = overlapping(rng, 1 if binary else 3, n_samples=50, n_features=200)
+    settings = {"loss": loss, "binary": binary, "standardize": True, "sample_weight": rng.uniform(0, 2, 50)}
+    for large in (10_000, 0):
+        monkeypatch.setattr(newton_cd, "_LARGE", large)
+        path = regularization_path(
+            X, y, penalty=penalty, n_alphas=20, alpha_ratio=0.02, fit_intercept=fit_intercept, **settings
+        )
+        assert path.converged.all()
+        assert (path.n_passes > 0).all()
+        assert not path.coefs[0].any()
+        for i, alpha in enumerate(path.alphas):
+            objective = Objective(X, y, penalty=from_estimator(penalty, alpha, 0.5), **settings)
+            W, b = path.coefs[i], path.intercepts[i] if fit_intercept else None
+            assert path.values[i] == pytest.approx(objective.value(W, b), rel=1e-12)
+            assert objective.dual_gap(W, b) <= 1.01e-4 * path.values[i]
+            assert path.dual_gaps[i] == pytest.approx(objective.dual_gap(W, b), abs=1e-9 * path.values[i])
+
+
+def test_strengths_far_from_each_other(rng):
+    """The working set of a neighbour lacks much, and each model is repaired."""
+    X, y = overlapping(rng, n_samples=60, n_features=400)
+    alphas = [0.3, 0.1, 0.01, 0.001, 0.0001]
+    path = regularization_path(X, y, alphas=alphas, tol=1e-6)
+    assert path.converged.all()
+    for i, alpha in enumerate(alphas):
+        lone = fit(Objective(X, y, penalty=from_estimator("l1", alpha)), tol=1e-6)
+        assert path.values[i] == pytest.approx(lone.value, rel=2e-6)
+
+
+def test_a_class_without_samples_in_a_path(rng):
+    X, y = overlapping(rng, n_samples=40, n_features=100)
+    path = regularization_path(X, y, n_classes=5, n_alphas=8, alpha_ratio=0.1)
+    assert path.converged.all()
+    assert not path.coefs[:, 3:].any()
+
+
+def test_a_path_that_is_cut_short_says_so(rng):
+    X, y = overlapping(rng, n_samples=40, n_features=100)
+    with pytest.warns(regcore.ConvergenceWarning, match=r"solver='newton-cd': max_iter=1 came before tol"):
+        path = regularization_path(X, y, alphas=[0.001], max_iter=1, tol=1e-9)
+    assert not path.converged.any()
+    assert np.isfinite(path.values).all()
+
+
+def test_float32_and_csr_with_few_samples(rng):
+    X, y = overlapping(rng, n_samples=60, n_features=300)
+    X[rng.random(X.shape) < 0.7] = 0
+    exact = regularization_path(X, y, n_alphas=12, alpha_ratio=0.05, tol=1e-7)
+    for given in (sparse.csr_array(X.astype(np.float32)), X.astype(np.float32)):
+        path = regularization_path(given, y, alphas=exact.alphas)
+        assert path.coefs.dtype == np.float32
+        assert path.converged.all()
+        np.testing.assert_allclose(path.values, exact.values, rtol=2e-4)

@@ -456,7 +456,7 @@ def test_fista_names_the_solvers_of_hinges(rng, loss):
         (
             {"solver": "newton"},
             ValueError,
-            "solver must be one of 'auto', 'fista', 'lbfgs', 'dual', 'sgd'; got 'newton'",
+            "solver must be one of 'auto', 'fista', 'lbfgs', 'newton-cd', 'dual', 'sgd'; got 'newton'",
         ),
         ({"solver": 3}, TypeError, "solver must be a string"),
         ({"max_iter": 0}, ValueError, "max_iter must be at least 1; got 0"),

@@ -33,7 +33,7 @@ def resolve(name: str) -> object:
 def sections() -> dict[str, list[str]]:
     """Names by section."""
     found: dict[str, list[str]] = {title: [] for title, _ in _SECTIONS}
-    for name in (*regcore.__all__, *regcore._LAZY, *_BESIDES):
+    for name in (*regcore.__all__, *regcore.estimators.__all__, *_BESIDES):
         thing = resolve(name)
         if inspect.ismodule(thing):
             continue

@@ -20,32 +20,27 @@ effect[:n_informative] = rng.choice([-1, 1], n_informative) * 1.5
 y = (X @ effect + rng.standard_normal(n_samples) > 0).astype(int)
 
 # %%
-# From the strength at which the first weight leaves zero, the largest entry of the gradient there, down to
-# a twentieth of it. Each fit starts from the one before, so that the whole path costs little more than its
-# last fit.
+# From the strength at which the first weight leaves zero down to a twentieth of it. Each fit starts from the
+# one before, so that the whole path costs little more than its last fit, and each has a certificate.
 
-at_zero = regcore.Objective(X, y, binary=True).value_and_grad(np.zeros((1, n_features)), np.zeros(1))
-strengths = np.abs(at_zero.grad_W).max() * np.geomspace(1, 0.05, 25)
-path, result = [], None
-for strength in strengths:
-    objective = regcore.Objective(X, y, penalty=regcore.L1(strength), binary=True)
-    result = regcore.fit(objective, init=result, tol=1e-5, max_iter=5000)
-    path.append(result.W[0])
-path = np.array(path)
+path = regcore.regularization_path(X, y, penalty="l1", n_alphas=25, alpha_ratio=0.05, binary=True)
+weights = path.coefs[:, 0]
+assert path.converged.all()
 for k in (0, 8, 16, 24):
-    found = np.flatnonzero(path[k])
+    found = np.flatnonzero(weights[k])
     print(
-        f"strength {strengths[k]:.4f}: {len(found):3d} features,"
-        f" {np.sum(found < n_informative)} of the true ones"
+        f"strength {path.alphas[k]:.4f}: {len(found):3d} features,"
+        f" {np.sum(found < n_informative)} of the true ones,"
+        f" at most {path.dual_gaps[k] / path.values[k]:.0e} above the minimum"
     )
 
 # %%
 # The true features in colour, all others in grey.
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-others = np.flatnonzero(path[:, n_informative:].any(axis=0)) + n_informative
-ax.semilogx(strengths, path[:, others], color="#bbb", lw=0.8)
-ax.semilogx(strengths, path[:, :n_informative], lw=2)
+others = np.flatnonzero(weights[:, n_informative:].any(axis=0)) + n_informative
+ax.semilogx(path.alphas, weights[:, others], color="#bbb", lw=0.8)
+ax.semilogx(path.alphas, weights[:, :n_informative], lw=2)
 ax.invert_xaxis()
 ax.set(xlabel="strength of L1, weaker to the right", ylabel="weight")
 plt.show()

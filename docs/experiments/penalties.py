@@ -9,8 +9,6 @@ from regcore import LinearClassifierCV, PenaltyComparisonDisplay
 
 data = np.load(sys.argv[1])
 X_train, X_test, y_train, y_test = train_test_split(data["X"], data["y"], test_size=0.25, random_state=0)
-search = LinearClassifierCV(
-    alphas=[1e-3, 1e-4, 1e-5, 1e-6], l1_ratios=[0.15], solver="sgd", tol=None, max_iter=20, random_state=0
-).fit(X_train, y_train)
+search = LinearClassifierCV(alphas=[1e-3, 1e-4, 1e-5, 1e-6], l1_ratios=[0.15]).fit(X_train, y_train)
 sys.stdout.write(f"{search.best_params_} {search.best_score_:.4f} {search.score(X_test, y_test):.4f}\n")
 PenaltyComparisonDisplay.from_estimator(search).figure_.savefig("penalties.png")

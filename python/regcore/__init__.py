@@ -13,42 +13,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from regcore import estimators
 from regcore.losses import Loss
 from regcore.objective import Objective, ValueAndGrad, loss_and_grad
 from regcore.path import RegularizationPath, regularization_path
 from regcore.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from regcore.solvers import ConvergenceWarning, EarlyStopping, FitResult, Progress, fit
+from regcore.sweeps import SweepResult, sweep
 from regcore.weights import sample_weights
 
 if TYPE_CHECKING:
     from regcore import reference as reference
-    from regcore.estimators import CoefficientsDisplay as CoefficientsDisplay
-    from regcore.estimators import ConvergenceDisplay as ConvergenceDisplay
-    from regcore.estimators import LinearClassifier as LinearClassifier
-    from regcore.estimators import LinearClassifierCV as LinearClassifierCV
-    from regcore.estimators import ModelFileError as ModelFileError
-    from regcore.estimators import PenaltyComparisonDisplay as PenaltyComparisonDisplay
-    from regcore.estimators import RegularizationPathDisplay as RegularizationPathDisplay
-    from regcore.estimators import load_model as load_model
-    from regcore.estimators import save_model as save_model
-    from regcore.estimators import to_onnx as to_onnx
+    from regcore.estimators import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-# Not in __all__: "from regcore import *" must not need scikit-learn.
-_LAZY = (
-    "CoefficientsDisplay",
-    "ConvergenceDisplay",
-    "LinearClassifier",
-    "LinearClassifierCV",
-    "ModelFileError",
-    "PenaltyComparisonDisplay",
-    "RegularizationPathDisplay",
-    "load_model",
-    "save_model",
-    "to_onnx",
-)
-
+# The estimators' names are not here: "from regcore import *" must not need scikit-learn.
 __all__ = [
     "L1",
     "L2",
@@ -62,22 +42,24 @@ __all__ = [
     "Penalty",
     "Progress",
     "RegularizationPath",
+    "SweepResult",
     "ValueAndGrad",
     "fit",
     "loss_and_grad",
     "reference",
     "regularization_path",
     "sample_weights",
+    "sweep",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "reference":  # for tests and yardsticks: not everybody's import should pay for it
         return importlib.import_module("regcore.reference")
-    if name in _LAZY:
-        return getattr(importlib.import_module("regcore.estimators"), name)
+    if name in estimators.__all__:
+        return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "reference"})
+    return sorted({*globals(), *estimators.__all__, "reference"})

@@ -9,7 +9,7 @@ computed in.
 
 from __future__ import annotations
 
-import hashlib
+import copy
 from numbers import Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -31,7 +31,7 @@ from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -198,9 +198,12 @@ class Objective:
             n_models or 1,
             self.label_smoothing,
         )
+        self._penalties: tuple[Penalty | None, ...] | None = None
+        self._of_models: tuple[Objective, Array] | None = None
         self._class_sums_of: dict[np.dtype[Any], tuple[Array, Array]] = {}
         self._entropy_of: dict[np.dtype[Any], Array] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
+        self._moments: list[Array] = []
         self.mean: Array | None = None
         self.scale: Array | None = None
         if standardize is not False:
@@ -357,6 +360,17 @@ class Objective:
     def _triple(self) -> tuple[float, float, float]:
         return _NO_PENALTY if self.penalty is None else (self.penalty.l1, self.penalty.l2, self.penalty.group)
 
+    @property
+    def _triples(self) -> list[tuple[float, float, float]]:
+        """The penalties of all models."""
+        if self._penalties is None:
+            return [self._triple] * (self.n_models or 1)
+        return [_NO_PENALTY if p is None else (p.l1, p.l2, p.group) for p in self._penalties]
+
+    @property
+    def _stack_shape(self) -> tuple[int, int, int]:
+        return (self.n_models or 1, self.n_outputs, self.n_features)
+
     def value(self, W: Any, b: Any = None, rows: Rows = None) -> Any:
         """Return data term + R(W): a float, or an array of shape (n_models,) for a stack.
 
@@ -403,6 +417,10 @@ class Objective:
         value, grad_W, grad_b = self._evaluate(W, b, triple, rows, out, True)
         return ValueAndGrad(value, grad_W, grad_b)  # type: ignore[arg-type]
 
+    def _data_term(self, W: Any, b: Any) -> tuple[Any, Array, Array]:
+        """The data term alone and its gradient."""
+        return self._evaluate(W, b, _NO_PENALTY, None, None, True)  # type: ignore[return-value]
+
     # ------------------------------------------------------------------ a part of the samples
 
     def _split(self, share: float, seed: int) -> tuple[Objective, Callable[[Array, Array], float]]:
@@ -444,6 +462,33 @@ class Objective:
             label_smoothing=self.label_smoothing,
             n_threads=self._n_threads or None,
         )
+
+    # ------------------------------------------------------------------ other penalties, other models
+
+    def _with_penalty(self, penalty: Penalty | None) -> Objective:
+        """The same problem with another penalty; what is kept of the data is shared."""
+        other = copy.copy(self)
+        other.penalty = penalty
+        return other
+
+    def _stack(self, weights_of: Array, penalties: Sequence[Penalty | None]) -> Objective:
+        """A stack of models on the same data: model m with the weights of model weights_of[m] here.
+
+        Each has a penalty of its own, which `_certificate` alone knows. With dense X the bits of a model do
+        not depend on how many there are.
+        """
+        stack = copy.copy(self)
+        stack.penalty, stack._penalties = None, tuple(penalties)
+        stack._problem = self._problem.models(weights_of)
+        stack.n_models = len(weights_of)
+        stack._of_models = self, weights_of
+        return stack
+
+    def _weights_of(self, model: int) -> Array | None:
+        """The sample weights of a model of a stack."""
+        if self._of_models is not None:
+            model = int(self._of_models[1][model])
+        return self._weights if self._weights is None or self._weights.ndim == 1 else self._weights[model]
 
     # ------------------------------------------------------------------ certificates
 
@@ -499,12 +544,12 @@ class Objective:
         calls). With all three, none: `grad` is then `_adjoint(dual)`, which a solver of the dual keeps.
         """
         W, b = self._parameters(W, b)
-        l1, l2, group = self._triple
-        if not (l1 or l2 or group):
+        triples = self._triples
+        if not any(any(triple) for triple in triples):
             return np.inf if self.n_models is None else np.full(self.n_models, np.inf)
         if value is None or (grad is None and dual is None):
             value, grad_W, grad_b = self._evaluate(W, b, _NO_PENALTY, None, None, True)
-            value = value + _core.penalty_value(W, l1, l2, group)
+            value = value + _by_model(_core.penalty_value, np.reshape(W, self._stack_shape), triples)
             if dual is None:
                 grad = (grad_W, grad_b)  # type: ignore[assignment]
         V, r, b, dual = self._first_dual_point(W, b, grad, dual)
@@ -514,12 +559,13 @@ class Objective:
         else:
             shift = intercept_shift(r, shares, _DUAL_BOUND[self.loss])
             V = shift.applied_to(V, sums)
-        scale = feasible_scale(V, l1, l2, group)
+        scale = _by_model(feasible_scale, V, triples)
         shift = shift.scaled(scale)
         conjugates = np.empty(len(V))
         self._problem.conjugate(W, b, dual, *shift, conjugates, self._n_threads, self._standardization)
-        bound = best_bound(-conjugates, self._entropy(W), penalty_conjugate(V, l1, l2, group))
+        bound = best_bound(-conjugates, self._entropy(W), _by_model(penalty_conjugate, V, triples))
         gap = np.maximum(value - bound, 0)
+        gap[[not any(triple) for triple in triples]] = np.inf
         return float(gap[0]) if self.n_models is None else gap
 
     def _first_dual_point(
@@ -570,6 +616,10 @@ class Objective:
 
     def _class_sums(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Sums of w x / sum w over the samples of each class, and the weight shares of the classes; kept."""
+        if self._of_models is not None:
+            whole, models = self._of_models
+            sums, shares = whole._class_sums(dtype)
+            return sums[models], shares[models]
         if dtype not in self._class_sums_of:
             n_models = self.n_models or 1
             sums = np.empty((n_models, self.n_classes, self.n_features), dtype)
@@ -583,6 +633,10 @@ class Objective:
         n_models = self.n_models or 1
         if not (self._is_soft or self.label_smoothing):
             return np.zeros(n_models)
+        if self._of_models is not None:
+            whole, models = self._of_models
+            entropy: Array = whole._entropy(np.zeros(whole.weight_shape, W.dtype))[models]
+            return entropy
         if W.dtype not in self._entropy_of:
             # the conjugates at u = 0
             zero, conjugates = np.zeros((n_models, self.n_classes)), np.empty(n_models)
@@ -603,7 +657,6 @@ class Objective:
         assert b is not None
         n_models, n_outputs = self.n_models or 1, self.n_outputs
         smooth = self.predict_proba if self.loss is Loss.CROSS_ENTROPY else self.scores
-        weights = None if self._weights is None else np.atleast_2d(self._weights)
         curvature = np.zeros((n_models, n_outputs, n_outputs))
         n_rows = max(_CURVATURE_NUMBERS // (n_models * self.n_classes), 256)
         for first in range(0, self.n_samples, n_rows):
@@ -611,7 +664,8 @@ class Objective:
             values = smooth(W, b, rows)
             values = values.reshape(len(values), n_models, -1)
             for m in range(n_models):
-                w = None if weights is None else weights[m % len(weights), rows]
+                weights = self._weights_of(m)
+                w = None if weights is None else weights[rows]
                 if w is None or w.any():
                     # that of cross_entropy is the same for all labels
                     labels = np.zeros(len(values), np.uint8) if self._is_soft else self._y[rows]
@@ -659,13 +713,15 @@ class Objective:
 
     # ------------------------------------------------------------------ second derivatives
 
-    def _mean_squares(self) -> Array:
-        """Return the weighted means of the squared (standardised) features, (n_features,). One pass."""
-        mean, deviation = self._problem.column_statistics(self._n_threads)
-        center = 0.0 if self.mean is None else self.mean
-        scale = 1.0 if self.scale is None else self.scale
-        squares: Array = ((mean - center) ** 2 + deviation**2) / scale**2
-        return squares
+    def _column_moments(self) -> tuple[Array, Array]:
+        """Return the weighted means and mean squares of the (standardised) features. One pass; kept."""
+        if not self._moments:
+            mean, deviation = self._problem.column_statistics(self._n_threads)
+            center = 0.0 if self.mean is None else self.mean
+            scale = 1.0 if self.scale is None else self.scale
+            mean = (mean - center) / scale
+            self._moments.extend((mean, mean**2 + (deviation / scale) ** 2))
+        return self._moments[0], self._moments[1]
 
     def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
         """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
@@ -730,6 +786,15 @@ class Objective:
     ) -> _core.DualAscent:
         """The compiled loop of `regcore.solvers.dual`, at dual variables of 0, with features of its own."""
         return _core.DualAscent(self._problem, dtype, self._triple, standardization, **settings)
+
+    @property
+    def _stored_numbers(self) -> int:
+        """How many numbers of X are stored."""
+        return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
+
+    def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
+        """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
+        return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
 
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
@@ -885,6 +950,8 @@ def _packed(array: Array) -> Array:
 
 def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
     """Of the arrays' numbers in C order, as those of `dtype`."""
+    import hashlib  # for checkpoints alone: not everybody's import should pay for it
+
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
         for first in range(0, len(array), _DIGEST_ROWS):
@@ -984,6 +1051,13 @@ def _label_smoothing(value: Any, loss: Loss) -> float:
     if value and loss is not Loss.CROSS_ENTROPY:
         raise ValueError(f"label_smoothing is for loss='cross_entropy'; got loss={loss.label!r}")
     return float(value)
+
+
+def _by_model(function: Callable[..., Any], W: Array, triples: Sequence[tuple[float, float, float]]) -> Array:
+    """``function(W[m : m + 1], *triples[m])`` of all models, in one call if they have one penalty."""
+    if len(set(triples)) == 1:
+        return np.asarray(function(W, *triples[0]))
+    return np.concatenate([function(W[m : m + 1], *triple) for m, triple in enumerate(triples)])
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:

@@ -6,6 +6,7 @@ estimators (and scikit-learn), alpha (l1_ratio sum |W| + (1 - l1_ratio) / 2 sum 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +14,11 @@ import numpy as np
 
 from regcore.objective import Objective
 from regcore.penalties import from_estimator
-from regcore.solvers import fit
+from regcore.solvers import SOLVERS, ConvergenceWarning, fit
+from regcore.solvers.newton_cd import Descent
+from regcore.solvers.registry import choose
+from regcore.solvers.run import _max_iter as checked_max_iter
+from regcore.solvers.run import _tol as checked_tol
 from regcore.solvers.run import compute_dtype
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RegularizationPath", "regularization_path"]
 
 _MOST_STEPS = 100  # Newton's, in the intercepts
+_MOST_TOGETHER = 8  # models that are certified at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +122,99 @@ def regularization_path(
         strengths, b = _grid(bare, W, b, penalty, l1_ratio, n_alphas, alpha_ratio, fit_intercept)
     else:
         strengths = _descending(alphas)
-    results = []
-    for alpha in strengths:
-        objective = Objective(X, y, loss=loss, penalty=from_estimator(penalty, alpha, l1_ratio), **data)
-        results.append(
-            fit(objective, init=(W, b), fit_intercept=fit_intercept, dtype=kind, tol=tol, max_iter=max_iter)
-        )
-        W, b = results[-1].W, results[-1].b
-    return RegularizationPath(
-        strengths,
-        np.stack([result.W for result in results]),
-        np.stack([result.b for result in results]),
-        np.array([result.value for result in results]),
-        np.array([np.nan if result.dual_gap is None else result.dual_gap for result in results]),
-        np.array([result.n_passes for result in results]),
-        np.array([result.converged for result in results]),
+    objectives = [bare._with_penalty(from_estimator(penalty, alpha, l1_ratio)) for alpha in strengths]
+    n_alphas = len(strengths)
+    path = RegularizationPath(
+        alphas=strengths,
+        coefs=np.empty((n_alphas, *W.shape), kind),
+        intercepts=np.zeros((n_alphas, len(W)), kind),
+        values=np.zeros(n_alphas),
+        dual_gaps=np.full(n_alphas, np.nan),
+        n_passes=np.zeros(n_alphas),
+        converged=np.zeros(n_alphas, dtype=bool),
     )
+    if all(choose(objective) == "newton-cd" for objective in objectives):
+        _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
+    else:
+        _fit_each(path, objectives, W, b, fit_intercept, tol, max_iter)
+    return path
+
+
+def _fit_each(
+    path: RegularizationPath,
+    objectives: list[Objective],
+    W: Array,
+    b: Array,
+    fit_intercept: bool,
+    tol: float,
+    max_iter: int | None,
+) -> None:
+    """One fit after the other, each from where the one before it ended."""
+    for i, objective in enumerate(objectives):
+        result = fit(
+            objective, init=(W, b), fit_intercept=fit_intercept, dtype=W.dtype, tol=tol, max_iter=max_iter
+        )
+        W, b = result.W, result.b
+        path.coefs[i], path.intercepts[i], path.values[i] = W, b, result.value
+        path.n_passes[i], path.converged[i] = result.n_passes, result.converged
+        if result.dual_gap is not None:
+            path.dual_gaps[i] = result.dual_gap
+
+
+def _descend(
+    path: RegularizationPath,
+    objectives: list[Objective],
+    W: Array,
+    b: Array | None,
+    tol: float,
+    max_iter: int | None,
+) -> None:
+    """The same with one working set, whose columns are copied once, and the slopes of the neighbour."""
+    limit, wanted = checked_max_iter(max_iter, SOLVERS["newton-cd"]), checked_tol(tol)
+    n_passes = 0.0
+    descent = Descent(objectives[0], W, b)
+
+    def finish(i: int) -> None:
+        nonlocal n_passes
+        outcome = descent.solve(wanted, limit)
+        if not outcome.converged and wanted is not None:
+            warnings.warn(f"solver='newton-cd': {outcome.message}", ConvergenceWarning, stacklevel=4)
+        run = descent.run
+        path.coefs[i], path.values[i], path.dual_gaps[i] = descent.W, run.value, run.gap
+        path.n_passes[i], path.converged[i] = path.n_passes[i] + run.n_passes - n_passes, outcome.converged
+        if descent.b is not None:
+            path.intercepts[i] = descent.b
+        n_passes = run.n_passes
+
+    descent.begin()
+    finish(0)
+    size = _MOST_TOGETHER if descent.is_small and wanted is not None else 1
+    i = 1
+    while i < len(objectives):
+        part = objectives[i : i + size]
+        if len(part) == 1:
+            descent.go_on_with(part[0], wanted)
+            finish(i)
+            i += 1
+            continue
+        models = descent.go_through(part, wanted)
+        path.n_passes[i : i + len(part)] = (descent.run.n_passes - n_passes) / len(part)
+        n_passes = descent.run.n_passes
+        n_repaired = 0
+        for j, model in enumerate(models, i):
+            if model.is_proven(wanted):
+                model.write(path.coefs[j])
+                path.values[j], path.dual_gaps[j], path.converged[j] = model.value, model.gap, True
+                if model.b is not None:
+                    path.intercepts[j] = model.b
+            else:
+                n_repaired += 1
+                descent.return_to(model)
+                finish(j)
+        if models[-1].is_proven(wanted) and n_repaired:
+            descent.return_to(models[-1])
+        i += len(part)
+        size = max(size // 2, 2) if 2 * n_repaired > len(part) else min(2 * size, _MOST_TOGETHER)
 
 
 def _grid(

@@ -70,6 +70,8 @@ cdef extern from "regcore.h" nogil:
         double label_smoothing
         rc_vector weights
         int64_t weights_model_stride
+        const int32_t *weights_of
+        int is_stack
         rc_loss loss
         int64_t n_classes
         int64_t n_models
@@ -195,6 +197,47 @@ cdef extern from "regcore.h" nogil:
         int64_t epoch
     void rc_dual_get_state(const rc_dual *, rc_dual_state *)
     void rc_dual_set_state(rc_dual *, const rc_dual_state *)
+    ctypedef struct rc_coordinate:
+        pass
+    ctypedef struct rc_coordinate_options:
+        rc_dtype real
+        const double *center
+        const double *scale
+        int intercept
+    ctypedef struct rc_coordinate_work:
+        const int64_t *columns
+        const int64_t *starts
+        rc_penalty penalty
+        double reduction
+        int64_t max_sweeps
+        int64_t max_steps
+        double violation
+        double residual
+    ctypedef struct rc_coordinate_progress:
+        double loss
+        double penalty
+        double violation
+        double residual
+        double share
+        int64_t n_sweeps
+        int64_t n_steps
+        double numbers
+    ctypedef struct rc_coordinate_state:
+        double *scores
+        double *W
+        double *b
+    rc_status rc_coordinate_create(const rc_problem *, const rc_coordinate_options *, rc_coordinate **, rc_error *)
+    void rc_coordinate_free(rc_coordinate *)
+    rc_status rc_coordinate_add(rc_coordinate *, const int64_t *, int64_t, const rc_control *, rc_error *)
+    int64_t rc_coordinate_n_columns(const rc_coordinate *)
+    int64_t rc_coordinate_n_samples(const rc_coordinate *)
+    rc_status rc_coordinate_set(rc_coordinate *, const double *, const double *, double *, rc_error *)
+    void rc_coordinate_get(const rc_coordinate *, double *, double *)
+    rc_status rc_coordinate_step(rc_coordinate *, const rc_coordinate_work *, const rc_control *,
+                                 rc_coordinate_progress *, rc_error *)
+    void rc_coordinate_slopes(const rc_coordinate *, void *)
+    void rc_coordinate_get_state(const rc_coordinate *, rc_coordinate_state *)
+    rc_status rc_coordinate_set_state(rc_coordinate *, const rc_coordinate_state *, rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
     rc_status rc_colour_counts(const unsigned char *, int64_t, const int32_t *, int64_t *, rc_error *)
     const char *rc_isa_active()
@@ -392,6 +435,7 @@ cdef class Problem:
 
     cdef rc_problem problem
     cdef rc_workspace *workspace
+    cdef bint borrows_workspace
     cdef object arrays
     cdef readonly int64_t n_samples, n_features, n_classes, n_models
     cdef readonly object weight_sums
@@ -401,6 +445,7 @@ cdef class Problem:
         cdef rc_error error
         cdef rc_status status
         check_isa()
+        self.workspace = rc_workspace_new()
         self.arrays = (X, y, weights)
         if isinstance(X, tuple):
             data, indices, indptr, shape = X
@@ -445,11 +490,28 @@ cdef class Problem:
         else:
             self.weight_sums = np.broadcast_to(np.sum(weights, axis=-1, dtype=np.float64), (n_models,)).copy()
 
-    def __cinit__(self):
-        self.workspace = rc_workspace_new()
+    def models(self, int32_t[::1] weights_of not None):
+        """The same problem for a stack of models, of which model m has the weights of model ``weights_of[m]`` here.
+
+        A model's bits then do not depend on how many others there are (dense X; CSR while all have their own gradient).
+        """
+        cdef Problem stack = Problem.__new__(Problem)
+        cdef cnp.ndarray index = np.array(weights_of)
+        if not index.size or index.min() < 0 or index.max() >= self.n_models:
+            raise IndexError(f"weights_of must hold models of the {self.n_models}")
+        stack.problem = self.problem
+        stack.problem.n_models, stack.problem.is_stack = index.size, 1
+        stack.problem.weights_of = <const int32_t *>cnp.PyArray_DATA(index)
+        stack.arrays = (self, index)
+        stack.workspace, stack.borrows_workspace = self.workspace, True
+        stack.n_samples, stack.n_features = self.n_samples, self.n_features
+        stack.n_classes, stack.n_models = self.n_classes, index.size
+        stack.weight_sums = self.weight_sums[index]
+        return stack
 
     def __dealloc__(self):
-        rc_workspace_free(self.workspace)
+        if not self.borrows_workspace:
+            rc_workspace_free(self.workspace)
 
     cdef int _rows(self, object rows, rc_rows *out) except -1:
         cdef cnp.ndarray index
@@ -927,6 +989,171 @@ cdef class DualAscent:
         state.centre_b = <double *>cnp.PyArray_DATA(centre_b)
         state.wait, state.patience = <uint8_t *>cnp.PyArray_DATA(wait), <uint8_t *>cnp.PyArray_DATA(patience)
         return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "wait": wait, "patience": patience}
+
+
+cdef class CoordinateDescent:
+    """Proximal Newton steps on a working set of the columns of a `Problem`; see rc_coordinate in regcore.h.
+
+    Parameters
+    ----------
+    problem : Problem
+    dtype : dtype
+        float32 or float64: of the copied columns.
+    standardize : (mean, scale) or None
+    intercept : bool
+    """
+
+    cdef rc_coordinate *loop
+    cdef Problem problem
+    cdef object borrowed, lock
+    cdef readonly object dtype
+
+    def __cinit__(self):
+        self.loop = NULL
+
+    def __init__(self, Problem problem not None, dtype, standardize, *, bint intercept):
+        cdef rc_coordinate_options options
+        cdef rc_error error
+        cdef rc_status status
+        self.dtype = np.dtype(dtype)
+        if self.dtype != np.float32 and self.dtype != np.float64:
+            raise TypeError(f"dtype must be float32 or float64; got {self.dtype}")
+        options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
+        options.center = options.scale = NULL
+        options.intercept = intercept
+        if standardize is not None:
+            options.center = _doubles(standardize[0], problem.n_features)
+            options.scale = _doubles(standardize[1], problem.n_features)
+        if self.loop is not NULL:
+            raise RuntimeError("a CoordinateDescent is made once")
+        self.problem, self.borrowed = problem, standardize
+        self.lock = threading.Lock()
+        with nogil:
+            status = rc_coordinate_create(&problem.problem, &options, &self.loop, &error)
+        _check(status, &error)
+
+    def __dealloc__(self):
+        rc_coordinate_free(self.loop)
+
+    @property
+    def n_columns(self):
+        """How many columns there are."""
+        return rc_coordinate_n_columns(self.loop)
+
+    cdef double *_numbers(self, cnp.ndarray array, str argument, int64_t size) except NULL:
+        if array.dtype != np.float64 or not array.flags.carray or array.size != size:
+            raise ValueError(f"{argument} must be C-contiguous and writeable, {size} numbers of float64")
+        return <double *>cnp.PyArray_DATA(array)
+
+    def add(self, cnp.ndarray features):
+        """Add columns of X (int64), with weights of zero."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n = features.size
+        if features.dtype != np.int64 or not features.flags.c_contiguous:
+            raise ValueError("features must be C-contiguous int64")
+        cdef const int64_t *data = <const int64_t *>cnp.PyArray_DATA(features)
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_add(self.loop, data, n, &control, &error)
+            _check(status, &error)
+
+    def set(self, cnp.ndarray W, cnp.ndarray b):
+        """Move to W (n_columns, n_outputs) and b (n_outputs,), float64; return the mean loss there."""
+        cdef rc_error error
+        cdef rc_status status
+        cdef double loss = 0
+        cdef double *w = self._numbers(W, "W", self.n_columns * self.problem.n_classes)
+        cdef double *intercept = self._numbers(b, "b", self.problem.n_classes)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_set(self.loop, w, intercept, &loss, &error)
+            _check(status, &error)
+        return loss
+
+    def parameters(self):
+        """W (n_columns, n_outputs) and b (n_outputs,), new arrays of float64."""
+        cdef cnp.ndarray W = np.empty((self.n_columns, self.problem.n_classes)), b = np.empty(self.problem.n_classes)
+        with self.lock:
+            rc_coordinate_get(self.loop, <double *>cnp.PyArray_DATA(W), <double *>cnp.PyArray_DATA(b))
+        return W, b
+
+    def step(self, cnp.ndarray columns, cnp.ndarray starts, tuple penalty, double reduction, int64_t max_sweeps,
+             int64_t max_steps=1, double violation=0, double residual=0):
+        """Take steps in the weights that `columns` and `starts` (int64) list; see rc_coordinate_work in regcore.h.
+
+        Returns (loss, penalty, violation, residual, share, n_steps, numbers) of rc_coordinate_progress.
+        """
+        cdef rc_coordinate_work work
+        cdef rc_coordinate_progress progress
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_lists = 1 if penalty[2] > 0 else self.problem.n_classes
+        for name, array in (("columns", columns), ("starts", starts)):
+            if array.dtype != np.int64 or not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be C-contiguous int64")
+        if starts.size != n_lists + 1 or starts[0] != 0 or starts[n_lists] != columns.size:
+            raise ValueError("starts must go from 0 to the number of columns, by one list a class or one in all")
+        if (np.diff(starts) < 0).any():
+            raise ValueError("starts must not descend")
+        work.columns = <const int64_t *>cnp.PyArray_DATA(columns)
+        work.starts = <const int64_t *>cnp.PyArray_DATA(starts)
+        work.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
+        work.reduction, work.max_sweeps = reduction, max_sweeps
+        work.max_steps, work.violation, work.residual = max_steps, violation, residual
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_step(self.loop, &work, &control, &progress, &error)
+            _check(status, &error)
+        return (progress.loss, progress.penalty, progress.violation, progress.residual, progress.share,
+                progress.n_steps, progress.numbers)
+
+    def slopes(self, cnp.ndarray out):
+        """Write the slopes of the losses in the scores, (n_samples, n_outputs) in the dtype."""
+        if (
+            out.dtype != self.dtype or not out.flags.carray
+            or out.size != self.problem.n_samples * self.problem.n_classes
+        ):
+            raise ValueError("out must be C-contiguous and writeable, n_samples * n_outputs numbers of the dtype")
+        cdef void *data = cnp.PyArray_DATA(out)
+        with self.lock, nogil:
+            rc_coordinate_slopes(self.loop, data)
+
+    def state(self):
+        """What the next step needs besides the columns, as a dict of new arrays."""
+        cdef rc_coordinate_state state
+        cdef dict found = self._arrays(&state)
+        with self.lock:
+            rc_coordinate_get_state(self.loop, &state)
+        return found
+
+    def set_state(self, given):
+        """Go on from such a state, with the same columns."""
+        cdef rc_coordinate_state state
+        cdef rc_error error
+        cdef rc_status status
+        cdef dict arrays = self._arrays(&state)
+        for name, array in arrays.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                                 f"got {given[name].shape} and {given[name].dtype}")
+            array[...] = given[name]
+        with self.lock:
+            status = rc_coordinate_set_state(self.loop, &state, &error)
+        _check(status, &error)
+
+    cdef dict _arrays(self, rc_coordinate_state *state):
+        """New arrays for a state, and the state pointing to them."""
+        cdef int64_t c = self.problem.n_classes
+        cdef cnp.ndarray scores = np.zeros((c, rc_coordinate_n_samples(self.loop)))
+        cdef cnp.ndarray weights = np.zeros((self.n_columns, c)), intercepts = np.zeros(c)
+        state.scores = <double *>cnp.PyArray_DATA(scores)
+        state.W, state.b = <double *>cnp.PyArray_DATA(weights), <double *>cnp.PyArray_DATA(intercepts)
+        return {"scores": scores, "weights": weights, "intercepts": intercepts}
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:

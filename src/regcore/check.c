@@ -142,12 +142,11 @@ static rc_status check_weights(const rc_problem *p, rc_error *error)
         if (indptr[X->n_rows] > X->nnz)                                                                                \
             return reject(error, "X.indptr", "must not exceed the length of data and indices", X->n_rows, -1,          \
                           (double)indptr[X->n_rows]);                                                                  \
-        type low = 0, high = 0;                                                                                        \
-        for (int64_t i = 0; i < indptr[X->n_rows]; i++) {                                                              \
-            low = indices[i] < low ? indices[i] : low;                                                                 \
-            high = indices[i] > high ? indices[i] : high;                                                              \
-        }                                                                                                              \
-        if (low >= 0 && high < X->n_columns) return RC_OK;                                                             \
+        /* a sign bit comes from an index below 0, or from one that the last column is less than */                    \
+        const u##type last = (u##type)(X->n_columns - 1);                                                              \
+        u##type signs = 0;                                                                                             \
+        for (int64_t i = 0; i < indptr[X->n_rows]; i++) signs |= (u##type)indices[i] | (last - (u##type)indices[i]);   \
+        if (!(signs >> (8 * sizeof(type) - 1))) return RC_OK;                                                          \
         if (X->n_columns == 0 && indptr[X->n_rows] == 0) return RC_OK;                                                 \
         for (int64_t r = 0;; r++)                                                                                      \
             for (int64_t i = indptr[r]; i < indptr[r + 1]; i++)                                                        \

@@ -184,6 +184,12 @@ static void block_scores(const call *c, const rc_scratch *s, int64_t first, int6
     }
 }
 
+/* Whether model m has not the weights of the one before */
+static int has_other_weights(const rc_problem *problem, int64_t m)
+{
+    return problem->weights_model_stride && rc_weights_of(problem, m) != rc_weights_of(problem, m - 1);
+}
+
 /* The weights of a block for model m, where they are not there yet */
 static void load_weights(const call *c, rc_scratch *s, int64_t m, int64_t first, int64_t n, int64_t padded)
 {
@@ -192,7 +198,7 @@ static void load_weights(const call *c, rc_scratch *s, int64_t m, int64_t first,
     rc_vector w = {&one, RC_FLOAT64, 0};
     if (problem->weights.data) {
         w = problem->weights;
-        w.data = (const char *)w.data + m * problem->weights_model_stride;
+        w.data = (const char *)w.data + rc_weights_of(problem, m) * problem->weights_model_stride;
     }
     c->plan.k->load_vector(&w, &c->plan.rows, first, n, padded, s->w);
 }
@@ -207,7 +213,7 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ah
     block_scores(c, s, first, n, ahead, S);
     rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
-        if (m == 0 || problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
+        if (m == 0 || has_other_weights(problem, m)) load_weights(c, s, m, first, n, padded);
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
         values[m] += rc_block_loss(p, s, scores, n, &check);
     }
@@ -239,7 +245,7 @@ static void block_adjoint(call *c, rc_scratch *s, int64_t first, int64_t n, rc_a
     rc_load_labels(p, s, first, n);
     for (int64_t m = 0; m < p->M; m++) {
         void *slopes = offset(S, m * p->C * p->ld, p->k->real_size);
-        if (m == 0 || p->problem->weights_model_stride) load_weights(c, s, m, first, n, padded);
+        if (m == 0 || has_other_weights(p->problem, m)) load_weights(c, s, m, first, n, padded);
         if (c->point->u) {
             load_given(c, s, m, first, n, slopes);
             p->k->weigh(slopes, p->ld, p->C, padded, s->w);
@@ -760,7 +766,7 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
 static double sum_weights(const rc_problem *problem, const rc_rows *rows, int64_t model)
 {
     const rc_vector *w = &problem->weights;
-    const char *base = (const char *)w->data + model * problem->weights_model_stride;
+    const char *base = (const char *)w->data + rc_weights_of(problem, model) * problem->weights_model_stride;
     double sum = 0;
     if (!w->data) return (double)rows->n;
     for (int64_t i = 0; i < rows->n; i++) {

@@ -2,6 +2,7 @@
 #include "kernels.h"
 #include "colours.h"
 #include "conjugates.h"
+#include "coordinate.h"
 #include "dense.h"
 #include "dual.h"
 #include "limits.h"
@@ -79,6 +80,11 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .recentre = recentre,
     .sum_rows = sum_rows,
     .sum_csr = sum_csr,
+    .column_slope = column_slope,
+    .column_step = column_step,
+    .column_add = column_add,
+    .column_moments = column_moments,
+    .column_standardize = column_standardize,
     .add_moments = add_moments,
     .copy_transposed = copy_transposed,
     .copy_weighted = copy_weighted,

@@ -29,6 +29,12 @@ static inline int rc_is_soft(const rc_problem *p)
 }
 
 /* Row i of an evaluation, as a row of X */
+/* Which weights model m has */
+static inline int64_t rc_weights_of(const rc_problem *problem, int64_t m)
+{
+    return problem->weights_of ? problem->weights_of[m] : m;
+}
+
 static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
 {
     return rows->index ? rows->index[i] : rows->start + i * rows->step;
@@ -121,6 +127,22 @@ typedef struct {
     double *scratch;          /* 3 * (C + 16) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
 } rc_dual_work;
+
+/* A column of X in the compute type: padded with zeros to whole vectors (rows NULL), or its n nonzeros. */
+typedef struct {
+    const void *values;
+    const int32_t *rows;
+    int64_t n;
+} rc_column;
+
+/* One class of a quadratic model of the loss, see coordinate.h; arrays over the samples, padded to whole vectors. */
+typedef enum { RC_ONE_OUTPUT_MODEL, RC_CROSS_ENTROPY_MODEL, RC_SQUARED_HINGE_MODEL } rc_model_form;
+typedef struct {
+    rc_model_form form;
+    double *slope, *curvature, *change;
+    const double *share, *own;
+    double *mean, *pull; /* of all classes together */
+} rc_model_class;
 
 /* What makes a dual point from a first one, for one model; see rc_dual_point. gain_sum is the sum of gain. */
 typedef struct {
@@ -252,6 +274,14 @@ typedef struct {
     void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
     void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
+
+    /* --- coordinate descent: see coordinate.h. The slope of the model along a column, and its curvature (NULL: not
+     * wanted); a step along it; out += factor x; the weighted sums of x and x^2; values = factor (values - center) */
+    double (*column_slope)(const rc_column *x, const rc_model_class *q, double *curvature);
+    void (*column_step)(const rc_column *x, const rc_model_class *q, double delta);
+    void (*column_add)(const rc_column *x, double factor, double *out);
+    double (*column_moments)(const rc_column *x, const double *w, double *square);
+    void (*column_standardize)(void *values, int64_t n, double center, double factor);
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);

@@ -35,11 +35,14 @@ static int64_t row_start(const rc_plan *plan, int64_t row)
 /*
  * Scores by rows end each sum with a tree of shuffles, about 1.5 cycles a class and row; scores by transposed rows cost
  * about 3 cycles for each vector of a row, but have longer loops.  So the first pays for few classes, the second for
- * many.
+ * many.  In the second each score is one chain of sums over the features, and each entry of the gradient sums runs of
+ * rows that follow from N and D alone, whatever the number of classes: that is how a model of a stack keeps its bits
+ * when others come and go.
  */
 static int few_classes(const rc_plan *plan)
 {
     const int64_t n_vectors = plan->shape.n_vectors;
+    if (plan->problem->is_stack) return 0;
     return plan->MC <= 3 || (plan->MC < MANY_CLASSES && plan->MC * (48 + n_vectors) <= 104 * n_vectors);
 }
 
@@ -122,7 +125,8 @@ static int64_t dense_chunk(int64_t left)
 static int64_t sparse_chunks(const rc_plan *plan)
 {
     const int64_t most = (plan->rows.n + SMALLEST_CHUNK - 1) / SMALLEST_CHUNK;
-    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size;
+    const int64_t models = plan->problem->is_stack ? plan->M : 1; /* whose number must not change the chunks */
+    const int64_t bytes = plan->gradient_length * (int64_t)plan->k->real_size / models;
     const double reuse = plan->nonzeros / (double)(plan->n_table + 1);
     int64_t chunks = 2;
     if (plan->shared_gradient) return 1;
@@ -198,7 +202,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         plan->nonzeros = with_gradient ? (double)rc_count_nonzeros(&problem->X, rows)
                                        : (double)problem->X.nnz * (double)rows->n / (double)problem->X.n_rows;
         /* large blocks: the weights are read for many rows before the gradient displaces them */
-        plan->block = clamp(SPARSE_SCORE_BYTES / (size * plan->MC), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
+        const int64_t wide = problem->is_stack ? plan->C : plan->MC;
+        plan->block = clamp(SPARSE_SCORE_BYTES / (size * wide), lanes, MOST_SPARSE_ROWS) / lanes * lanes;
         if (with_gradient && plan->gradient_length * size > PARTIAL_BYTES && plan->k->csr_strip(plan->MC) < plan->MC)
             share_sparse_gradient(plan);
     } else {

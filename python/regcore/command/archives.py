@@ -48,7 +48,9 @@ def _array(source: str, archive: Any, key: str) -> npt.NDArray[Any]:
     except (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         pickled = "pickle" in str(error)
         problem = (
-            "holds Python objects, which are not read from files" if pickled else f"is damaged ({error})"
+            "holds Python objects, which are not read from files; save numbers, or names as text"
+            if pickled
+            else f"is damaged ({error})"
         )
         raise DataError(source, f"array {key!r} {problem}") from error
     return array
@@ -172,7 +174,7 @@ def _one_array(source: str) -> npt.NDArray[Any]:
         return np.lib.format.open_memmap(source, mode="r")
     except (ValueError, EOFError) as error:
         problem = (
-            "holds Python objects, which are not read from files"
+            "holds Python objects, which are not read from files; save numbers, or names as text"
             if "Python objects" in str(error)
             else f"not an .npy file, or damaged ({_first_line(error)})"
         )

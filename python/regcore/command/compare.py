@@ -17,16 +17,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from regcore.losses import resolve_loss
+from regcore.objective import Objective
+from regcore.penalties import from_estimator
+from regcore.solvers import fit
+
 from .data import Dataset
 from .errors import CommandError, DataError, UsageError
 from .scaling import Scaling, apply_constant, apply_fitted, choose_scaling, largest_deviation
+from .splits import split
 
 if TYPE_CHECKING:
     from .recipe import Matrix
 
 PENALTIES = ("none", "l1", "l2", "elasticnet")
 LOSSES = ("cross_entropy", "hinge", "squared_hinge", "crammer_singer")
-SOLVERS = ("sgd", "fista", "lbfgs", "dual", "auto")
+SOLVERS = ("sgd", "fista", "lbfgs", "newton-cd", "dual", "auto")
 SIGNIFICANCE = 0.05
 
 
@@ -57,6 +63,8 @@ class Settings:
     loss, solver : str
     max_iter : int or None
         Epochs of "sgd" (default 20), the most iterations of other solvers (default 1000).
+    power : float
+        To which the features are raised; see `Scaling`.
     n_seeds, first_seed : int
         Seeds first_seed .. first_seed + n_seeds - 1; each gives one split and one order of the samples.
     test_size : float
@@ -70,6 +78,7 @@ class Settings:
     loss: str = "cross_entropy"
     solver: str = "sgd"
     max_iter: int | None = None
+    power: float = 1.0
     n_seeds: int = 5
     first_seed: int = 0
     test_size: float = 0.25
@@ -164,22 +173,62 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def make_classifier(penalty: str, alpha: float, settings: Settings, seed: int) -> Classifier:
-    """The classifier under test; the one place that knows its parameters."""
-    from regcore.estimators import LinearClassifier
+class LinearModel:
+    """A linear classifier of labels 0 .. n_classes - 1.
 
-    classifier: Classifier = LinearClassifier(
-        loss=settings.loss,
-        penalty=None if penalty == "none" else penalty,
-        alpha=alpha,
-        l1_ratio=settings.l1_ratio,
-        solver=settings.solver,
-        max_iter=settings.iterations,
-        tol=None if settings.solver == "sgd" else 1e-4,  # every epoch, and no word about it
-        random_state=seed,
-        n_threads=settings.n_threads,
-    )
-    return classifier
+    It is what `regcore.LinearClassifier` fits. That is an estimator of scikit-learn's, and to import
+    scikit-learn takes as long as the training.
+
+    Parameters
+    ----------
+    penalty : str
+        Out of `PENALTIES`.
+    alpha : float
+    settings : Settings
+    seed : int
+        Of the stochastic solvers.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_features), one row for two classes
+    intercept_ : ndarray of shape (n_classes,), or 1
+    """
+
+    def __init__(self, penalty: str, alpha: float, settings: Settings, seed: int) -> None:
+        self._penalty = from_estimator(None if penalty == "none" else penalty, alpha, settings.l1_ratio)
+        self._settings = settings
+        self._seed = seed
+
+    def _objective(self, X: Matrix, y: npt.NDArray[np.int32], n_classes: int, penalty: Any) -> Objective:
+        loss = resolve_loss(self._settings.loss)
+        return Objective(
+            X,
+            y,
+            loss=loss,
+            penalty=penalty,
+            n_classes=n_classes,
+            binary=n_classes == 2 and loss.has_binary_form,
+            n_threads=self._settings.n_threads,
+        )
+
+    def fit(self, X: Matrix, y: npt.NDArray[np.int32]) -> LinearModel:
+        """Train; y holds each class at least once."""
+        self._n_classes = int(y.max()) + 1
+        stochastic = self._settings.solver == "sgd"
+        result = fit(
+            self._objective(X, y, self._n_classes, self._penalty),
+            solver=self._settings.solver,
+            max_iter=self._settings.iterations,
+            tol=None if stochastic else 1e-4,  # every epoch, and no word about it
+            random_state=np.random.RandomState(self._seed),  # as the estimator has it
+        )
+        self.coef_, self.intercept_ = result.W, result.b
+        return self
+
+    def score(self, X: Matrix, y: npt.NDArray[np.int32]) -> float:
+        """Share of right answers."""
+        predicted = self._objective(X, y, self._n_classes, None).predict(self.coef_, self.intercept_)
+        return float((predicted == y).mean())
 
 
 def default_alpha(X: Matrix, scaling: Scaling, n_train: int) -> float:
@@ -193,17 +242,6 @@ def default_alpha(X: Matrix, scaling: Scaling, n_train: int) -> float:
     """
     sd = largest_deviation(X, scaling)
     return float(f"{0.05 * sd / sqrt(n_train):.0e}") or 1e-4
-
-
-def split(
-    y: npt.NDArray[np.int32], test_size: float, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row numbers of the training and of the test part, each with the classes in the same proportion."""
-    from sklearn.model_selection import train_test_split
-
-    train, test = train_test_split(np.arange(len(y)), test_size=test_size, stratify=y, random_state=seed)
-    # In ascending order, rows are gathered front to back; the trainer shuffles them anyway.
-    return np.sort(train), np.sort(test)
 
 
 def _split_sizes(dataset: Dataset, test_size: float) -> tuple[int, int]:
@@ -224,7 +262,7 @@ def compare_penalties(
     dataset: Dataset,
     settings: Settings,
     *,
-    factory: Callable[[str, float, Settings, int], Classifier] = make_classifier,
+    factory: Callable[[str, float, Settings, int], Classifier] = LinearModel,
     progress: Callable[[int, int, str], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Comparison:
@@ -251,7 +289,7 @@ def compare_penalties(
     KeyboardInterrupt
         When `interrupted` says so.
     """
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, settings.power)
     n_train, n_test = _split_sizes(dataset, settings.test_size)
     alpha = settings.alpha if settings.alpha is not None else default_alpha(dataset.X, scaling, n_train)
     X = apply_constant(dataset.X, scaling)

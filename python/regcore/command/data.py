@@ -328,7 +328,10 @@ def _encode(
         if len(bad):
             value = labels[bad[0]]
             what = "there is no label" if np.isnan(value) else f"the label {value} is not a class"
-            raise DataError(name, f"row {bad[0]}: {what}; labels are whole numbers or names")
+            raise DataError(
+                name,
+                f"row {bad[0]}: {what}; labels are whole numbers or names; is it the right column?",
+            )
         labels = labels.astype(np.int64)
     elif labels.dtype.kind == "U":
         empty = np.flatnonzero(np.char.strip(labels) == "")

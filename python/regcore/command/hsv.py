@@ -111,10 +111,8 @@ def hsv_counts(rgb: npt.NDArray[np.uint8], bins: tuple[int, int, int] = (8, 8, 8
     return colour_counts(np.ascontiguousarray(rgb).reshape(-1), bins)
 
 
-def hsv_histogram(
-    rgb: npt.NDArray[np.uint8], bins: tuple[int, int, int] = (8, 8, 8)
-) -> npt.NDArray[np.float32]:
-    """HSV colour histogram of unit Euclidean length; see `hsv_counts` for shapes and the order of bins."""
-    counts = hsv_counts(rgb, bins).astype(np.float64)
-    norm = np.sqrt(np.dot(counts, counts))
-    return (counts / norm if norm > 0 else counts).astype(np.float32)
+def unit_length(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Counts divided by their Euclidean length; zeros stay zeros."""
+    values = counts.astype(np.float64)
+    norm = np.sqrt(np.dot(values, values))
+    return (values / norm if norm > 0 else values).astype(np.float32)

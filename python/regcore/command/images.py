@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -19,7 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
 from .files import usable_cpus, visible
-from .hsv import hsv_histogram
+from .hsv import hsv_counts, unit_length
+from .pixels import blocks_of_pixels
 from .recipe import Recipe, Rows, Samples
 from .suffixes import IMAGES
 
@@ -194,10 +196,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 def _features(image: Image.Image, features: ImageFeatures) -> npt.NDArray[Any]:
     if features.kind == "hsv-histogram":
-        rgb = to_rgb(image)
-        # Pillow keeps four bytes a pixel; handing out three of them would take longer than counting.
-        pixels = np.frombuffer(rgb.tobytes("raw", "RGBX"), dtype=np.uint8).reshape(-1, 4)
-        return hsv_histogram(pixels, features.bins)
+        counts = np.zeros(features.n_features, dtype=np.int64)
+        for block in blocks_of_pixels(to_rgb(image)):
+            counts += hsv_counts(block, features.bins)
+        return unit_length(counts)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: not below twice the size wanted, whichever way it is turned.
     image.draft(None, (2 * max(features.size), 2 * max(features.size)))
     image.load()
@@ -223,11 +225,13 @@ def read_image(path: str | os.PathLike[str], features: ImageFeatures) -> npt.NDA
         The file cannot be opened at all.
     """
     try:
-        with Image.open(path) as image:
+        # At one go: each of Pillow's many small reads would hand the interpreter's lock to another thread.
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
+        with Image.open(io.BytesIO(content)) as image:
             return _features(image, features)
     except UnidentifiedImageError as error:
-        empty = os.path.getsize(path) == 0
-        raise DamagedImageError("the file is empty" if empty else "unknown image format") from error
+        raise DamagedImageError("unknown image format" if content else "the file is empty") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(path, f"cannot be read ({error.strerror})") from error

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
         "format": FORMAT,
         "classes": list(model.classes),
         "loss": model.loss,
-        "scaling": {"kind": scaling.scaling.kind, "divisor": scaling.scaling.divisor},
+        "scaling": asdict(scaling.scaling),
         "recipe": {"kind": model.recipe.kind, "values": dict(model.recipe.values)},
         "facts": dict(model.facts),
     }
@@ -152,7 +152,11 @@ def _assemble(values: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Mo
         {name.removeprefix("recipe."): array for name, array in arrays.items() if name.startswith("recipe.")},
     )
     scaling = FittedScaling(
-        Scaling(values["scaling"]["kind"], float(values["scaling"]["divisor"])),
+        Scaling(
+            values["scaling"]["kind"],
+            float(values["scaling"]["divisor"]),
+            float(values["scaling"]["power"]),
+        ),
         arrays.get("mean"),
         arrays.get("scale"),
     )

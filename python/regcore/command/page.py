@@ -20,8 +20,8 @@ from .models import softmax
 from .report import LOSS_NAMES, facts, percent, strength
 from .report import title as title_of
 from .scaling import apply_constant, choose_scaling
-from .search import Found, refit, scores
-from .tune import Tuned, best_of, sentences
+from .search import Found, at_the_edge, refit, scores
+from .tune import Tuned, best_of, sentences, winner
 
 _MOST_CLASSES = 12  # shown one by one
 _MOST_CELLS = 30  # rows of a confusion matrix that a person still reads
@@ -106,7 +106,7 @@ def left_out_scores(dataset: Dataset, tuned: Tuned) -> npt.NDArray[np.float64]:
     """Scores of the winner for each sample, by a model that has not seen it."""
     found = tuned.found
     n_classes = len(dataset.classes)
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, found.settings.power)
     X = apply_constant(dataset.X, scaling)
     out = np.empty((len(dataset.y), n_classes))
     for k in range(found.settings.n_folds):
@@ -267,7 +267,7 @@ def render(
         interval=f"{100 * expected.low:.1f} to {100 * expected.high:.1f} %",
         baseline=f"{100 * tuned.baseline:.1f} %",
         beats_baseline=expected.low > tuned.baseline,
-        winner=str(tuned.candidate),
+        winner=winner(tuned),
         verdict=verdict(comparison),
         results=[
             {
@@ -296,7 +296,12 @@ def render(
         loss=LOSS_NAMES[tuned.found.settings.loss],
         command=shlex.join(["regcore", *command]),
         environment=_environment(version),
-        notes=[*dataset.notes, *comparison.notes, *tuned.found.notes],
+        notes=[
+            *dataset.notes,
+            *comparison.notes,
+            *tuned.found.notes,
+            *filter(None, [at_the_edge(tuned.found)]),
+        ],
     )
 
 

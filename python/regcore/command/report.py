@@ -57,6 +57,9 @@ def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
     else:
         spread = f"percent, of one stratified split ({parts})"
     passes = "epochs" if settings.solver == "sgd" else "iterations at most"
+    # At a terminal or on a page, few zeros under l1 would otherwise look like a finding.
+    few = any(result.penalty in ("l1", "elasticnet") for result in comparison.results)
+    zeros = "; sgd leaves fewer zeros than the optimum has, which --solver auto finds"
     elastic = [result.l1_ratio for result in comparison.results if result.l1_ratio is not None]
     ratio = f"; elasticnet has l1_ratio {elastic[0]:g}" if elastic else ""
     return [
@@ -75,7 +78,8 @@ def facts(dataset: Dataset, comparison: Comparison) -> list[tuple[str, str]]:
         ("features", f"{dataset.features}; {comparison.scaling.describe()}"),
         (
             "training",
-            f"{LOSS_NAMES[settings.loss]}, solver {settings.solver}, {settings.iterations:,} {passes}{ratio}",
+            f"{LOSS_NAMES[settings.loss]}, solver {settings.solver}, {settings.iterations:,} {passes}{ratio}"
+            + (zeros if few and settings.solver == "sgd" else ""),
         ),
     ]
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +81,8 @@ def _sub_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
 def _bench_settings(arguments: argparse.Namespace) -> BenchSettings:
     from regcore._core import available_isas, info
 
-    from .arguments import QUICK_SHAPES, shapes
+    from .argument_types import shapes
+    from .arguments import QUICK_SHAPES
     from .bench import Settings as BenchSettings
     from .cases import DENSE_SHAPES
 
@@ -206,10 +207,18 @@ def _read(arguments: argparse.Namespace, terminal: Terminal) -> Dataset:
     return dataset
 
 
+def _check_powers(dataset: Dataset, option: str, powers: Sequence[float]) -> None:
+    """Refuse roots of negative numbers."""
+    from .scaling import has_negative
+
+    if set(powers) != {1.0} and has_negative(dataset.X):
+        raise UsageError(f"{option}: {dataset.name} has negative values, which have no roots; give 1")
+
+
 # -- regcore compare -----------------------------------------------------------------------------------------
 
 
-def _settings(arguments: argparse.Namespace, penalties: Any) -> Settings:
+def _settings(arguments: argparse.Namespace, penalties: Any, power: float) -> Settings:
     from .compare import Settings
 
     return Settings(
@@ -219,6 +228,7 @@ def _settings(arguments: argparse.Namespace, penalties: Any) -> Settings:
         loss=arguments.loss,
         solver=arguments.solver,
         max_iter=arguments.epochs,
+        power=power,
         n_seeds=arguments.seeds,
         first_seed=arguments.seed,
         test_size=arguments.test_size,
@@ -227,13 +237,14 @@ def _settings(arguments: argparse.Namespace, penalties: Any) -> Settings:
 
 
 def _compare(
-    arguments: argparse.Namespace, dataset: Dataset, terminal: Terminal, penalties: Any
+    arguments: argparse.Namespace, dataset: Dataset, terminal: Terminal, penalties: Any, power: float
 ) -> Comparison:
     from .compare import compare_penalties
 
+    _check_powers(dataset, "--power", (power,))
     with terminal.interrupts() as interrupted, terminal.progress("training") as report:
         comparison = compare_penalties(
-            dataset, _settings(arguments, penalties), progress=report, interrupted=interrupted.is_set
+            dataset, _settings(arguments, penalties, power), progress=report, interrupted=interrupted.is_set
         )
     terminal.remark(*comparison.notes)
     return comparison
@@ -241,12 +252,12 @@ def _compare(
 
 def compare(arguments: argparse.Namespace) -> None:
     """``regcore compare``."""
-    require("sklearn", "scipy", "rich", purpose="regcore compare")
+    require("scipy", "rich", purpose="regcore compare")
     if arguments.save is not None:
         require("matplotlib", purpose="--save")
     terminal = Terminal(quiet=arguments.quiet)
     dataset = _read(arguments, terminal)
-    comparison = _compare(arguments, dataset, terminal, arguments.penalties)
+    comparison = _compare(arguments, dataset, terminal, arguments.penalties, arguments.power)
     if arguments.json:
         from .report import to_json
 
@@ -283,11 +294,18 @@ def _search_settings(arguments: argparse.Namespace, penalties: Any) -> SearchSet
     )
 
 
-def _search(dataset: Dataset, settings: SearchSettings, terminal: Terminal) -> Found:
-    from .search import at_the_edge, search
+def _search(
+    arguments: argparse.Namespace, dataset: Dataset, settings: SearchSettings, terminal: Terminal
+) -> Found:
+    from .powers import search_powers
+    from .search import at_the_edge
 
+    if arguments.powers is not None:
+        _check_powers(dataset, "--powers", arguments.powers)
     with terminal.interrupts() as interrupted, terminal.progress("searching") as report:
-        found = search(dataset, settings, progress=report, interrupted=interrupted.is_set)
+        found = search_powers(
+            dataset, settings, arguments.powers, progress=report, interrupted=interrupted.is_set
+        )
     terminal.remark(*found.notes)
     edge = at_the_edge(found)
     if edge is not None:
@@ -297,7 +315,7 @@ def _search(dataset: Dataset, settings: SearchSettings, terminal: Terminal) -> F
 
 def tune(arguments: argparse.Namespace) -> None:
     """``regcore tune``."""
-    require("sklearn", "scipy", "rich", purpose="regcore tune")
+    require("scipy", "rich", purpose="regcore tune")
     if arguments.output is not None:
         require("safetensors", purpose="saving a model")
     from .tune import finish, hold_out, print_table, to_json
@@ -306,7 +324,7 @@ def tune(arguments: argparse.Namespace) -> None:
     dataset = _read(arguments, terminal)
     settings = _search_settings(arguments, arguments.penalties)
     kept, left_out = hold_out(dataset, arguments.holdout, arguments.seed)
-    found = _search(kept, settings, terminal)
+    found = _search(arguments, kept, settings, terminal)
     with terminal.interrupts() as interrupted:
         tuned = finish(dataset, kept, left_out, found)
         if interrupted.is_set():
@@ -327,7 +345,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """``regcore predict``."""
-    require("sklearn", "scipy", "rich", purpose="regcore predict")
+    require("scipy", "rich", purpose="regcore predict")
     from .data import ReadOptions, load_rows
     from .files import atomic_write
     from .models import load
@@ -382,8 +400,8 @@ def report(arguments: argparse.Namespace) -> None:
     terminal = Terminal(quiet=arguments.quiet)
     dataset = _read(arguments, terminal)
     settings = _search_settings(arguments, SEARCHED)
-    comparison = _compare(arguments, dataset, terminal, PENALTIES)
-    found = _search(dataset, settings, terminal)
+    found = _search(arguments, dataset, settings, terminal)
+    comparison = _compare(arguments, dataset, terminal, PENALTIES, found.settings.power)
     with terminal.interrupts() as interrupted:
         tuned = finish(dataset, dataset, None, found)
         page = render(

@@ -5,7 +5,7 @@ What is fitted is fitted to training rows alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,28 +28,57 @@ class Scaling:
         largest magnitude ("max_abs", for sparse X), with figures taken from the training rows of each split.
     divisor : float
         Used by "divide".
+    power : float
+        To which each value is raised, after it is divided by a constant and before all else.
     """
 
     kind: Literal["none", "divide", "standardise", "max_abs"]
     divisor: float = 1.0
+    power: float = 1.0
 
     def describe(self) -> str:
         """Say what is done, for a table's caption."""
-        return {
-            "none": "used as they are",
-            "divide": f"divided by {self.divisor:g}",
-            "standardise": "standardised (mean and variance of the training part)",
-            "max_abs": "divided by their largest magnitude in the training part",
+        steps = {
+            "none": [],
+            "divide": [f"divided by {self.divisor:g}"],
+            "standardise": ["standardised (mean and variance of the training part)"],
+            "max_abs": ["divided by their largest magnitude in the training part"],
         }[self.kind]
+        if self.power != 1:
+            steps.insert(1 if self.kind == "divide" else 0, describe_power(self.power))
+        return ", then ".join(steps) or "used as they are"
 
 
-def choose_scaling(X: Matrix) -> Scaling:
-    """Choose by type and range.
+def describe_power(power: float) -> str:
+    """Say what is done to each value."""
+    names = {1.0: "as they are", 0.5: "square roots", 0.25: "fourth roots"}
+    return names.get(power, f"powers of {power:g}")
+
+
+def has_negative(X: Matrix) -> bool:
+    """Whether some value has no root."""
+    values = X if isinstance(X, np.ndarray) else X.data
+    return bool(values.size) and bool(values.min() < 0)
+
+
+def choose_scaling(X: Matrix, power: float = 1.0) -> Scaling:
+    """Choose by type and range; raise the values to a power besides.
 
     8-bit integers are divided by 255, or by their maximum where they do not use the range; numbers within
     [-1, 1] stay as they are; others are standardised, or where X is sparse divided by each column's largest
     magnitude, which keeps zeros zero.
+
+    Raises
+    ------
+    ValueError
+        A power other than 1 of negative values.
     """
+    if power != 1 and has_negative(X):
+        raise ValueError(f"power {power:g} needs values that are not negative")
+    return replace(_by_range(X), power=power)
+
+
+def _by_range(X: Matrix) -> Scaling:
     dense = isinstance(X, np.ndarray)
     values = X if isinstance(X, np.ndarray) else X.data
     if values.size == 0:
@@ -63,17 +92,26 @@ def choose_scaling(X: Matrix) -> Scaling:
 
 
 def apply_constant(X: Matrix, scaling: Scaling) -> Matrix:
-    """Do once for all rows what needs no figures of the training part: to float32, and a division."""
+    """Do once for all rows what needs no figures of the training part: to float32, a division, a power."""
     if scaling.kind == "standardise":
-        return X  # in float64, block by block, later: a float32 of a large mean has lost the differences
+        # In float64, block by block, later: a float32 of a large mean has lost the differences.
+        return X if scaling.power == 1 else _raised(X.astype(np.float64), scaling.power)
     if not isinstance(X, np.ndarray):
         scaled = X.astype(np.float32)
         if scaling.kind == "divide":
             scaled.data /= np.float32(scaling.divisor)
+        scaled.data = _raised(scaled.data, scaling.power)
         return scaled
     if scaling.kind == "divide":
-        return np.divide(X, np.float32(scaling.divisor), dtype=np.float32)
-    return X.astype(np.float32, order="C", copy=False)
+        return _raised(np.divide(X, np.float32(scaling.divisor), dtype=np.float32), scaling.power)
+    return _raised(X.astype(np.float32, order="C", copy=False), scaling.power)
+
+
+def _raised(values: npt.NDArray[Any], power: float) -> npt.NDArray[Any]:
+    if power == 1:
+        return values
+    raised: npt.NDArray[Any] = np.sqrt(values) if power in (0.5, 0.25) else values ** values.dtype.type(power)
+    return np.sqrt(raised, out=raised) if power == 0.25 else raised
 
 
 @dataclass(frozen=True)
@@ -131,6 +169,9 @@ def largest_deviation(X: Matrix, scaling: Scaling) -> float:
     """The largest standard deviation of a column of X as `scaling` leaves it."""
     if scaling.kind == "standardise":
         return 1.0
+    if scaling.power != 1:
+        X = apply_constant(X, scaling)
+        scaling = Scaling("max_abs" if scaling.kind == "max_abs" else "none")
     if not isinstance(X, np.ndarray):
         data = X.data.astype(np.float64)
         if scaling.kind == "max_abs":

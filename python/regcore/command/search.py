@@ -18,10 +18,12 @@ import numpy.typing as npt
 from regcore.losses import resolve_loss
 from regcore.objective import Objective
 from regcore.penalties import from_estimator
-from regcore.solvers import fit
+from regcore.solvers import ConvergenceWarning, FitResult, fit
+from regcore.sweeps import sweep
 
 from .errors import CommandError, DataError
 from .scaling import FittedScaling, apply_constant, choose_scaling, fit_scaling
+from .splits import folds
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -87,6 +89,7 @@ class SearchSettings:
     n_alphas: int = 12
     l1_ratio: float = 0.5
     loss: str = "cross_entropy"
+    power: float = 1.0
     n_folds: int = 5
     seed: int = 0
     max_iter: int | None = None
@@ -113,6 +116,8 @@ class Found:
     n_weights : int
     seconds : float
     notes : tuple of str
+    others : tuple of Found
+        Searches under other powers of the features, none of which did better.
     """
 
     settings: SearchSettings
@@ -124,6 +129,7 @@ class Found:
     n_weights: int
     seconds: float
     notes: tuple[str, ...] = ()
+    others: tuple[Found, ...] = ()
 
     @property
     def hits(self) -> npt.NDArray[np.bool_]:
@@ -169,20 +175,6 @@ class Fitted:
     W: npt.NDArray[Any]
     b: npt.NDArray[Any]
     scaling: FittedScaling
-
-
-def folds(y: npt.NDArray[np.int32], n_folds: int, seed: int) -> npt.NDArray[np.int32]:
-    """A fold for each sample, each with the classes in the same proportion."""
-    from sklearn.model_selection import StratifiedKFold
-
-    found = np.empty(len(y), dtype=np.int32)
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class with fewer samples than folds is left out of some; `check_folds` has the last word on it.
-        warnings.simplefilter("ignore", UserWarning)
-        for k, (_, left_out) in enumerate(splitter.split(np.zeros(len(y)), y)):
-            found[left_out] = k
-    return found
 
 
 def check_folds(dataset: Dataset, n_folds: int) -> None:
@@ -249,20 +241,21 @@ def _train(
     n_classes: int,
     candidate: Candidate,
     settings: SearchSettings,
-    init: Any = None,
-) -> Any:
+) -> FitResult:
     penalty = from_estimator(candidate.penalty, candidate.alpha, settings.l1_ratio)
-    objective = _objective(X, y, n_classes, settings.loss, penalty, settings.n_threads)
     result = fit(
-        objective,
+        _objective(X, y, n_classes, settings.loss, penalty, settings.n_threads),
         tol=settings.tol,
         max_iter=settings.max_iter or _MAX_ITER,
-        init=init,
         random_state=settings.seed,
     )
-    if not (np.isfinite(result.W).all() and np.isfinite(result.b).all()):
-        raise CommandError(f"training with {candidate} diverged: weights are not finite; scale the features")
+    _check_finite(candidate, [result])
     return result
+
+
+def _check_finite(candidate: Candidate, results: Sequence[FitResult]) -> None:
+    if not all(np.isfinite(result.W).all() and np.isfinite(result.b).all() for result in results):
+        raise CommandError(f"training with {candidate} diverged: weights are not finite; scale the features")
 
 
 def scores(X: Matrix, fitted: Fitted, n_classes: int, n_threads: int | None = None) -> npt.NDArray[Any]:
@@ -303,10 +296,10 @@ def search(
     progress: Callable[[int, int, str], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Found:
-    """Train every candidate on all folds but one, in turn, and let it predict the one left out.
+    """Train every candidate on all folds but one, and let it predict the one left out; see `regcore.sweep`.
 
-    Scaling is fitted in each training part. The strengths of a penalty are the same in all folds, and each
-    model starts from the next stronger one.
+    Scaling takes the measures of all samples, whose classes it does not see. The strengths of a penalty are
+    the same in all folds, and each model starts from the next stronger one.
 
     Raises
     ------
@@ -317,55 +310,56 @@ def search(
     """
     check_folds(dataset, settings.n_folds)
     start = time.perf_counter()
-    n_classes = len(dataset.classes)
-    scaling = choose_scaling(dataset.X)
+    n_classes, loss = len(dataset.classes), resolve_loss(settings.loss)
+    scaling = choose_scaling(dataset.X, settings.power)
     X, y = apply_constant(dataset.X, scaling), dataset.y
     fold = folds(y, settings.n_folds, settings.seed)
-    scaled = fit_scaling(X, scaling).apply(X)
+    X = fit_scaling(X, scaling).apply(X)
     candidates = [
         Candidate(penalty, alpha, settings.l1_ratio if penalty == "elasticnet" else None)
         for penalty in settings.penalties
-        for alpha in strengths(scaled, y, penalty, settings)
+        for alpha in strengths(X, y, penalty, settings)
     ]
-    del scaled
-    predicted = np.empty((len(candidates), len(y)), dtype=np.int32)
-    n_nonzero = np.zeros(len(candidates))
-    n_weights, n_early = 1, 0
-    n_total = settings.n_folds * len(candidates)
-    for k in range(settings.n_folds):
-        train, left_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        fitted = fit_scaling(X[train], scaling)
-        X_train, X_out, y_train = fitted.apply(X[train]), fitted.apply(X[left_out]), y[train]
-        previous: Any = None
-        for c, candidate in enumerate(candidates):
-            if progress is not None:
-                progress(k * len(candidates) + c, n_total, f"{candidate.penalty}, fold {k + 1}")
-            if c == 0 or candidates[c - 1].penalty != candidate.penalty:
-                previous = None
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                result = _train(X_train, y_train, n_classes, candidate, settings, previous)
-            if interrupted():
-                raise KeyboardInterrupt
-            n_early += any("max_iter" in str(warning.message) for warning in caught)
-            previous = result
-            n_nonzero[c] += np.count_nonzero(result.W) / settings.n_folds
-            n_weights = result.W.size
-            out = _objective(X_out, y[left_out], n_classes, settings.loss, None, settings.n_threads)
-            predicted[c, left_out] = out.predict(result.W, result.b)
-    if progress is not None:
-        progress(n_total, n_total, "done")
+    n_fits = settings.n_folds * len(candidates)
+
+    def after_each(n_done: int, n_models: int) -> bool:
+        if progress is not None:
+            progress(n_done, n_models, f"{n_done} of {n_models} models")
+        return interrupted()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the notes say it
+        swept = sweep(
+            X,
+            y,
+            loss=loss,
+            penalties=[from_estimator(c.penalty, c.alpha, settings.l1_ratio) for c in candidates],
+            folds=[(fold != k, fold == k) for k in range(settings.n_folds)],
+            n_classes=n_classes,
+            binary=n_classes == 2 and loss.has_binary_form,
+            n_threads=settings.n_threads,
+            tol=settings.tol,
+            max_iter=settings.max_iter or _MAX_ITER,
+            random_state=settings.seed,
+            callback=after_each,
+        )
+    if interrupted():
+        raise KeyboardInterrupt
+    for candidate, results in zip(candidates, swept.results, strict=True):
+        _check_finite(candidate, results)
+    assert swept.predictions is not None
+    n_early = sum(not result.converged for results in swept.results for result in results)
     notes = []
     if n_early:
-        notes.append(f"{n_early} of {n_total} fits had not converged when they reached their last iteration")
+        notes.append(f"{n_early} of {n_fits} fits had not converged when they reached their last iteration")
     return Found(
         settings,
         tuple(candidates),
         y,
         fold,
-        predicted,
-        n_nonzero,
-        n_weights,
+        swept.predictions,
+        np.array([np.mean([np.count_nonzero(r.W) for r in results]) for results in swept.results]),
+        swept.results[0][0].W.size,
         time.perf_counter() - start,
         tuple(notes),
     )
@@ -387,13 +381,14 @@ def expected_accuracy(found: Found) -> Estimate:
     The winner's own cross-validated accuracy is too high: it is the largest of many noisy figures. Here the
     choice is part of what is judged [1]_: the samples are drawn with replacement, the candidate that is best
     on those drawn is scored on those that were not, and that is repeated. No model is trained anew.
+    Candidates under other powers of the features take part.
 
     References
     ----------
     .. [1] Tsamardinos, Greasidou and Borboudakis, "Bootstrapping the out-of-sample predictions for efficient
        and accurate cross-validation", Machine Learning 107, 2018.
     """
-    hits = found.hits.astype(np.float32)
+    hits = np.concatenate([one.hits for one in (found, *found.others)]).astype(np.float32)
     n_samples = hits.shape[1]
     rng = np.random.default_rng(found.settings.seed)
     shares: list[float] = []

@@ -644,7 +644,8 @@ def read_rows(source: str, kind: str, recipe: Recipe, encoding: str | None, n_th
     missing = [c["name"] for c in values["columns"] if c["name"] not in table.names]
     if missing:
         shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise DataError(source, f"the model needs {len(missing)} columns that are not there: {shown}")
+        what = "a column that is" if len(missing) == 1 else f"{len(missing)} columns that are"
+        raise DataError(source, f"the model needs {what} not there: {shown}")
     X, notes = _features(table, recipe, None, n_threads)
     labels = None
     if values["label"] in table.names:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .compare import split
 from .data import Dataset
 from .errors import DataError, printable
 from .models import Model
 from .report import LOSS_NAMES, plain_text, title
-from .scaling import apply_constant, choose_scaling
+from .scaling import apply_constant, choose_scaling, describe_power
 from .search import (
     Candidate,
     Estimate,
@@ -26,6 +25,7 @@ from .search import (
     scores,
     wilson,
 )
+from .splits import split
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +67,7 @@ class Tuned:
             "data": dataset.name,
             "n_samples": len(dataset.y),
             "penalty": self.candidate.penalty,
+            "power": self.found.settings.power,
             "alpha": self.candidate.alpha,
             "l1_ratio": self.candidate.l1_ratio,
             "expected_accuracy": asdict(self.expected),
@@ -98,7 +99,7 @@ def hold_out(dataset: Dataset, share: float | None, seed: int) -> tuple[Dataset,
 def finish(dataset: Dataset, kept: Dataset, left_out: npt.NDArray[np.intp] | None, found: Found) -> Tuned:
     """Judge the winner of a search and train it on all samples."""
     candidate = found.candidates[found.best]
-    scaling = choose_scaling(dataset.X)
+    scaling = choose_scaling(dataset.X, found.settings.power)
     n_classes = len(dataset.classes)
     X = apply_constant(dataset.X, scaling)
     held_out = None
@@ -121,6 +122,23 @@ def _estimate(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.2f} % ({100 * estimate.low:.2f} to {100 * estimate.high:.2f} %)"
 
 
+def winner(tuned: Tuned) -> str:
+    """The winner in words."""
+    power = tuned.found.settings.power
+    return str(tuned.candidate) + ("" if power == 1 else f", on {describe_power(power)}")
+
+
+def powers_in_words(found: Found) -> str:
+    """Which power of the features won, and how the others did with the penalty that decided."""
+    judge = found.others[0].settings.penalties[0]
+
+    def best(one: Found) -> str:
+        return f"{100 * max(one.accuracy[k] for k in one.of_penalty(judge)):.2f} %"
+
+    rest = ", ".join(f"{describe_power(one.settings.power)}: {best(one)}" for one in found.others)
+    return f"{describe_power(found.settings.power)} ({judge}: {best(found)}; {rest})"
+
+
 def best_of(found: Found) -> list[int]:
     """The best candidate of each penalty."""
     return [
@@ -132,9 +150,10 @@ def best_of(found: Found) -> list[int]:
 def sentences(tuned: Tuned) -> list[tuple[str, str]]:
     """What was found, as lines of a key word and a text."""
     settings = tuned.found.settings
-    n_candidates = len(tuned.found.candidates)
+    found = tuned.found
+    n_candidates = sum(len(one.candidates) for one in (found, *found.others))
     lines = [
-        ("winner", str(tuned.candidate)),
+        ("winner", winner(tuned)),
         ("to expect", f"accuracy {_estimate(tuned.expected)} on new samples, the choice among {n_candidates}"
          " candidates taken into account; interval at 95 %"),
         ("baseline", f"{100 * tuned.baseline:.2f} % by always answering the most frequent class"),
@@ -147,6 +166,8 @@ def sentences(tuned: Tuned) -> list[tuple[str, str]]:
                 " not seen",
             )
         )
+    if found.others:
+        lines.append(("features", powers_in_words(found)))
     lines.append(
         (
             "search",
@@ -190,10 +211,23 @@ def print_table(console: Console, dataset: Dataset, tuned: Tuned, output: Path |
     console.print(grid)
 
 
+def _candidates(found: Found) -> list[dict[str, Any]]:
+    accuracy, by_fold = found.accuracy, found.by_fold
+    return [
+        {
+            **asdict(candidate),
+            "power": found.settings.power,
+            "accuracy": float(accuracy[k]),
+            "per_fold": by_fold[k].tolist(),
+            "nonzero_share": float(found.n_nonzero[k] / found.n_weights),
+        }
+        for k, candidate in enumerate(found.candidates)
+    ]
+
+
 def to_json(dataset: Dataset, tuned: Tuned, version: str) -> dict[str, Any]:
     """The same as plain dictionaries, lists, strings and finite numbers; shares are between 0 and 1."""
     found, settings = tuned.found, tuned.found.settings
-    by_fold = found.by_fold
     return {
         "schema": SCHEMA,
         "regcore": version,
@@ -206,20 +240,13 @@ def to_json(dataset: Dataset, tuned: Tuned, version: str) -> dict[str, Any]:
         },
         "settings": {
             "loss": settings.loss,
+            "power": settings.power,
             "n_folds": settings.n_folds,
             "seed": settings.seed,
             "tol": settings.tol,
         },
-        "candidates": [
-            {
-                **asdict(candidate),
-                "accuracy": float(found.accuracy[k]),
-                "per_fold": by_fold[k].tolist(),
-                "nonzero_share": float(found.n_nonzero[k] / found.n_weights),
-            }
-            for k, candidate in enumerate(found.candidates)
-        ],
-        "winner": asdict(tuned.candidate),
+        "candidates": [candidate for one in (found, *found.others) for candidate in _candidates(one)],
+        "winner": {**asdict(tuned.candidate), "power": settings.power},
         "expected_accuracy": asdict(tuned.expected),
         "held_out_accuracy": None if tuned.held_out is None else asdict(tuned.held_out),
         "n_held_out": tuned.n_held_out,

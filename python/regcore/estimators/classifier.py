@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import unique_labels
 
 from regcore.estimators.data import as_numpy, checked_with_labels, encoded
 from regcore.estimators.prediction import LinearPrediction
+from regcore.estimators.repetition import merged
 from regcore.estimators.weights import sample_weights
 from regcore.losses import resolve_loss
 from regcore.objective import Objective
@@ -139,6 +140,10 @@ class LinearClassifier(LinearPrediction):
     (pandas, Polars) all columns must hold numbers; their names are kept and compared, if scikit-learn
     sees them (before 1.9 it does not see those of Polars 2).
 
+    Weights are repetition: for data of any size up to `tol`, and to the last bit for small data (up to 2**16
+    numbers), whatever the loss, the penalty and the order of the samples. There equal samples are merged into
+    one of their common weight, unless the solver is "sgd", or with `early_stopping`.
+
     Arrays of other libraries (PyTorch, JAX and whatever speaks DLPack) are read where they are, if that is
     the memory of the CPU. The coefficients are NumPy's. So are results, unless scikit-learn is told otherwise
     by ``sklearn.set_config(array_api_dispatch=True)``: then they come in the library of X, labels that are no
@@ -235,7 +240,13 @@ class LinearClassifier(LinearPrediction):
         classes, codes = encoded(y)
         if len(classes) < 2:
             raise ValueError(f"y must have at least 2 classes; got 1 class, {classes[0]!r}")
-        weights = sample_weights(sample_weight, self.class_weight, classes, codes)
+        n_steps = self._n_steps(len(codes))
+        weights = sample_weights(sample_weight, None, classes, codes)
+        if self.solver != "sgd" and not self.early_stopping:  # which take samples one by one
+            distinct = merged(X, codes, weights)
+            if distinct is not None:
+                X, codes, weights = distinct.X, distinct.codes, distinct.weights
+        weights = sample_weights(weights, self.class_weight, classes, codes)
         objective = self._objective(X, codes, classes, weights)
         solver = resolve_solver(self.solver, objective)
         random_state = check_random_state(self.random_state)
@@ -256,7 +267,7 @@ class LinearClassifier(LinearPrediction):
         self.validation_losses_ = None if stopping is None else stopping.values
         self.n_iter_ = result.n_iter
         self.history_ = result.history
-        self.t_ = result.n_iter * self._n_steps(objective)
+        self.t_ = result.n_iter * n_steps
         self._end_of_batch: tuple[Array, Array] | None = None
         self._keep(result, result.W, result.b)
         return self
@@ -322,7 +333,7 @@ class LinearClassifier(LinearPrediction):
         )
         self.classes_ = known
         self.validation_losses_ = None
-        n_now = self._n_steps(objective)
+        n_now = self._n_steps(len(codes))
         self.n_iter_ = 1 if is_first else self.n_iter_ + 1
         earlier = [] if is_first else self.history_
         self.history_ = earlier + [_after(earlier, entry) for entry in result.history]
@@ -373,8 +384,7 @@ class LinearClassifier(LinearPrediction):
         return from_estimator(self.penalty, self.alpha, self.l1_ratio)
 
     def _solver_options(self, solver: Solver) -> dict[str, Any]:
-        known = solver.options
-        return {name: getattr(self, name) for name in _SGD_OPTIONS if name in known}
+        return {name: getattr(self, name) for name in _SGD_OPTIONS} if solver.name == "sgd" else {}
 
     def _early_stopping(self, random_state: np.random.RandomState) -> EarlyStopping | None:
         if not self.early_stopping:
@@ -385,9 +395,9 @@ class LinearClassifier(LinearPrediction):
             random_state=int(random_state.randint(2**31 - 1)),
         )
 
-    def _n_steps(self, objective: Objective) -> int:
+    def _n_steps(self, n_samples: int) -> int:
         """Steps of an epoch of "sgd"; any other iteration counts as an epoch."""
-        return -(-objective.n_samples // max(1, int(self.batch_size)))
+        return -(-n_samples // max(1, int(self.batch_size)))
 
     def _keep(self, result: FitResult, W: Array, b: Array) -> None:
         self.solver_ = result.solver

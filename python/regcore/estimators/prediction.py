@@ -81,8 +81,10 @@ class LinearPrediction(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         -------
         labels : ndarray of shape (n_samples,)
         """
-        codes = self._scorer(X).predict(self.coef_, self.intercept_)
-        return as_caller_has_it(self.classes_[codes], X)
+        labels = self._scorer(X).predict(self.coef_, self.intercept_)
+        if not _are_codes(self.classes_):  # otherwise they are what they stand for
+            labels = np.take(self.classes_, labels)
+        return as_caller_has_it(labels, X)
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Any:
@@ -119,6 +121,10 @@ class LinearPrediction(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _are_codes(classes: Array) -> bool:
+    return classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
 
 
 def _log_softmax(scores: Array) -> Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,11 +20,13 @@ from regcore.estimators.classifier import LinearClassifier
 from regcore.estimators.data import checked_with_labels, encoded
 from regcore.estimators.folds import fit_folds
 from regcore.estimators.prediction import LinearPrediction
+from regcore.estimators.repetition import merged
 from regcore.estimators.strengths import spaced_strengths
 from regcore.estimators.weights import sample_weights
 from regcore.losses import Loss, resolve_loss
 from regcore.objective import Objective
 from regcore.penalties import Penalty, from_estimator
+from regcore.solvers import ConvergenceWarning
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,7 +165,9 @@ class LinearClassifierCV(LinearPrediction):
         Warns
         -----
         ConvergenceWarning
-            If fits stopped early: once for all of the folds, and once for the last fit.
+            If fits stopped early: once for all of the folds, and once for the last fit. Of the folds' fits
+            without a penalty `cv_results_` alone says so: to separable classes they may have no minimum, and
+            what they reached is scored like any other model.
         """
         routed = self._routed(sample_weight, params)
         X, y = checked_with_labels(self, X, y)
@@ -173,33 +178,40 @@ class LinearClassifierCV(LinearPrediction):
         weights = sample_weights(sample_weight, None, classes, codes)
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y, **routed.splitter.split))
         self.scorer_ = check_scoring(self, self.scoring)
-        self.alphas_ = self._alphas(X, codes, weights, loss, len(classes))
+        data = _Samples(X, codes, weights, splits)
+        if self.solver != "sgd":  # as in `LinearClassifier.fit`
+            data = data.merged()
+        self.alphas_ = self._alphas(data, loss, len(classes))
         candidates = list(self._candidates())
         start = time.perf_counter()
-        results = fit_folds(
-            X,
-            codes,
-            loss=loss,
-            penalties=[_penalty(candidate) for candidate in candidates],
-            fold_weights=[self._fold_weights(classes, codes, weights, train) for train, _ in splits],
-            n_classes=len(classes),
-            binary=len(classes) == 2 and loss.has_binary_form,
-            n_threads=self.n_threads,
-            solver=self.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            fit_intercept=self.fit_intercept,
-            random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
+        with warnings.catch_warnings():  # `_warn_of` says what matters of them
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            results = fit_folds(
+                data.X,
+                data.codes,
+                loss=loss,
+                penalties=[_penalty(candidate) for candidate in candidates],
+                fold_weights=[self._fold_weights(classes, data, train) for train, _ in data.splits],
+                n_classes=len(classes),
+                binary=len(classes) == 2 and loss.has_binary_form,
+                n_threads=self.n_threads,
+                solver=self.solver,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                fit_intercept=self.fit_intercept,
+                random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            )
+        if self.tol:
+            _warn_of(candidates, results)
         self.classes_ = classes
-        score = _Accuracy(X, codes, weights, loss, classes, self.n_threads)
+        accuracy = _Accuracy(data, loss, classes, self.n_threads)
         scores = np.array(
             [
                 [
-                    score(result, test)
+                    accuracy(result, data.splits[k][1])
                     if self.scoring is None
-                    else self._scored(result, candidate, X, y, test, routed.scorer.score)
-                    for result, (_, test) in zip(results[i], splits, strict=True)
+                    else self._scored(result, candidate, X, y, splits[k][1], routed.scorer.score)
+                    for k, result in enumerate(results[i])
                 ]
                 for i, candidate in enumerate(candidates)
             ]
@@ -257,7 +269,7 @@ class LinearClassifierCV(LinearPrediction):
             raise ValueError(f"l1_ratios must be in [0, 1]; got {ratios}")
         return ratios
 
-    def _alphas(self, X: Any, codes: Array, weights: Array | None, loss: Loss, n_classes: int) -> Array:
+    def _alphas(self, data: _Samples, loss: Loss, n_classes: int) -> Array:
         if isinstance(self.alphas, bool) or not isinstance(self.alphas, Integral):
             alphas = _numbers("alphas", self.alphas)
             if not all(alpha >= 0 for alpha in alphas):
@@ -269,9 +281,9 @@ class LinearClassifierCV(LinearPrediction):
         if not 0 < eps < 1:
             raise ValueError(f"eps must be in (0, 1); got {self.eps}")
         return spaced_strengths(
-            X,
-            codes,
-            weights,
+            data.X,
+            data.codes,
+            data.weights,
             loss=loss,
             n_classes=n_classes,
             n_alphas=int(self.alphas),
@@ -279,12 +291,12 @@ class LinearClassifierCV(LinearPrediction):
             n_threads=self.n_threads,
         )
 
-    def _fold_weights(self, classes: Array, codes: Array, weights: Array | None, train: Array) -> Array:
-        """Weights of all samples, zero for those that the fold leaves out; an index may repeat."""
-        part = np.bincount(np.arange(len(codes))[train], minlength=len(codes)).astype(np.float64)
-        if weights is not None:
-            part *= weights
-        found = sample_weights(part, self.class_weight, classes, codes)
+    def _fold_weights(self, classes: Array, data: _Samples, train: Array) -> Array:
+        """Weights of all samples, zero for those that the fold leaves out."""
+        part = data.counts(train).astype(np.float64)
+        if data.weights is not None:
+            part *= data.weights
+        found = sample_weights(part, self.class_weight, classes, data.codes)
         return part if found is None else found
 
     # ------------------------------------------------------------------ models and scores
@@ -353,22 +365,38 @@ class LinearClassifierCV(LinearPrediction):
         return router
 
 
+class _Samples(NamedTuple):
+    """The samples, and the folds that they are in."""
+
+    X: Any
+    codes: Array
+    weights: Array | None
+    splits: list[tuple[Array, Array]]
+
+    def counts(self, part: Array) -> Array:
+        """How often each sample is in a part of a split: an index may repeat, and a mask is one, too."""
+        return np.bincount(np.arange(len(self.codes))[part], minlength=len(self.codes))
+
+    def merged(self) -> _Samples:
+        """The same with equal samples merged that are in the same folds, see `merged`."""
+        counts = np.stack([self.counts(part) for split in self.splits for part in split], axis=1)
+        found = merged(self.X, self.codes, self.weights, apart=counts)
+        if found is None:
+            return self
+        places = np.arange(len(found.rows))
+        parts = [np.repeat(places, n_times) for n_times in counts[found.rows].T]
+        splits = list(zip(parts[::2], parts[1::2], strict=True))
+        return _Samples(found.X, found.codes, found.weights, splits)
+
+
 class _Accuracy:
     """Share of the left-out samples, by weight, that a result labels rightly; no rows of X are copied."""
 
-    def __init__(
-        self,
-        X: Any,
-        codes: Array,
-        weights: Array | None,
-        loss: Loss,
-        classes: Array,
-        n_threads: int | None,
-    ) -> None:
-        self.codes, self.weights = codes, weights
+    def __init__(self, data: _Samples, loss: Loss, classes: Array, n_threads: int | None) -> None:
+        self.codes, self.weights = data.codes, data.weights
         self.objective = Objective(
-            X,
-            codes,
+            data.X,
+            data.codes,
             n_classes=len(classes),
             binary=len(classes) == 2 and loss.has_binary_form,
             n_threads=n_threads,
@@ -376,11 +404,35 @@ class _Accuracy:
 
     def __call__(self, result: FitResult, test: Array) -> float:
         rows = np.arange(len(self.codes))[test]
-        right = self.objective.predict(result.W, result.b, rows=rows) == self.codes[rows]
         weights = None if self.weights is None else self.weights[rows]
-        if weights is not None and not weights.any():
+        if weights is not None and not weights.any():  # or no rows, once those without weight are gone
             raise ValueError("sample_weight must leave some weight to the samples that each fold leaves out")
+        right = self.objective.predict(result.W, result.b, rows=rows) == self.codes[rows]
         return float(np.average(right, weights=weights))
+
+
+def _warn_of(candidates: list[dict[str, Any]], results: list[list[FitResult]]) -> None:
+    """Warn once of all fits with a penalty that stopped early.
+
+    Without a penalty the fit to a separable fold has no end: its score is as good as any other, and whoever
+    looks for the best penalty need not be told to add one. If none is the best, the last fit says so.
+    """
+    early = [
+        (candidate, [result for result in row if not result.converged])
+        for candidate, row in zip(candidates, results, strict=True)
+        if candidate.get("alpha")
+    ]
+    early = [(candidate, row) for candidate, row in early if row]
+    if not early:
+        return
+    first, row = early[0]
+    warnings.warn(
+        f"{sum(len(row) for _, row in early)} of {sum(map(len, results))} fits of the cross-validation "
+        f"stopped early, of {len(early)} of {len(candidates)} candidates (cv_results_['converged'] says of "
+        f"which); one of {first} says: {row[0].message}",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
 def _penalty(candidate: dict[str, Any]) -> Penalty | None:

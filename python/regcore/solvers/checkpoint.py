@@ -14,24 +14,21 @@ A checkpoint is an .npz archive without pickles:
 The new file is written beside the old one, forced to the disk, and then takes its name, which is one
 operation of the file system: whenever the process or the machine stops, a whole checkpoint is there, the old
 or the new.
+
+Archives, digests, JSON and the version are imported where they are used: `fit` needs this module, most fits
+leave no checkpoint, and those imports would take a third of the time of ``import regcore``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import os
-import struct
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -51,13 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "CheckpointFile", "Checkpoints", "fingerprint_of_fit", "read_checkpoint"]
 
 _FORMAT = "regcore checkpoint 1"
-_FRAMES = 6  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
+_FRAMES = 7  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
 _SCALARS = ("value", "n_passes", "dual_gap", "residual", "value_is_estimate")
-# what reading a file that is no whole archive of plain arrays may raise
-_DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, MemoryError, OverflowError),
-    *(ValueError, KeyError, TypeError, RuntimeError, SyntaxError),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +169,9 @@ def _has_state(callback: Any) -> bool:
 
 @cache
 def _version() -> str:
-    return metadata.version("regcore")
+    from importlib.metadata import version
+
+    return version("regcore")
 
 
 # ---------------------------------------------------------------------- writing
@@ -255,6 +249,8 @@ def _replace(path: str, new: str, arrays: Mapping[str, Array]) -> None:
 
 
 def _as_arrays(checkpoint: Checkpoint) -> dict[str, Array]:
+    import json
+
     step = checkpoint.step
     about = {
         "format": _FORMAT,
@@ -283,6 +279,8 @@ def _rooms(callbacks: Sequence[tuple[str, State]]) -> list[tuple[str, State]]:
 
 
 def _checksum(arrays: Mapping[str, Array]) -> str:
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         _update(digest, name, arrays[name])
@@ -308,6 +306,8 @@ def read_checkpoint(path: Any, fingerprint: Mapping[str, Any]) -> Checkpoint:
     ValueError
         If the file is no checkpoint, is damaged, or belongs to another fit: the message says what differs.
     """
+    import json
+
     path = _path("resume", path)
     with open(path, "rb") as file:
         try:
@@ -316,7 +316,7 @@ def read_checkpoint(path: Any, fingerprint: Mapping[str, Any]) -> Checkpoint:
             about = json.loads(str(arrays["about"]))
             whole = str(arrays.pop("checksum")) == _checksum(arrays)
             written = about["format"], about["regcore"]
-        except _DAMAGE as error:
+        except _damage() as error:
             raise ValueError(
                 f"resume: {path} is no checkpoint of a fit, or a damaged one ({error})"
             ) from error
@@ -344,6 +344,18 @@ def read_checkpoint(path: Any, fingerprint: Mapping[str, Any]) -> Checkpoint:
         state=_room(arrays, "solver"),
         callbacks=callbacks,
         was_stopped=about["was_stopped"],
+    )
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What reading a file that is no whole archive of plain arrays may raise."""
+    import struct
+    import zipfile
+    import zlib
+
+    return (
+        *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, MemoryError, OverflowError),
+        *(ValueError, KeyError, TypeError, RuntimeError, SyntaxError),
     )
 
 
@@ -384,6 +396,8 @@ def fingerprint_of_fit(
     objective is one: digests of the labels, the weights and a sample of X. Not `tol`, `max_iter` and the
     callbacks, which may change.
     """
+    import json
+
     penalty = objective.penalty
     parts = None if penalty is None else [penalty.l1, penalty.l2, penalty.group]
     found = {

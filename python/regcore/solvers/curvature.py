@@ -6,8 +6,11 @@ With h_ic the second derivative of sample i's loss in its score c (times its wei
 
 The blocks leave out how the outputs influence each other, and rows that were not drawn; a quasi-Newton method
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
-curvature from the columns' second moments over all rows. Where the blocks would be too large, one block that
-all outputs share, or their diagonals alone, stand in for them.
+curvature from the columns' second moments over all rows.
+
+Where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
+Diagonals are those of the features without their means, since with these W and b would depend on each other.
+In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank one.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = ["Curvature", "Metric"]
 
 _MOST_FEATURES = 2500  # of a block
 _MOST_NUMBERS = 1 << 25  # of all blocks together
+_KEPT_RIDGES = 2
 _CHUNK = 2048  # rows that are held as dense numbers at a time
 _FEW_NUMBERS = 1 << 20  # blocks with fewer are kept in double
 _RARE = 0.5  # a feature is rare in the sample below this share of its second moment
@@ -44,9 +48,16 @@ class Metric:
     """
 
     def __init__(
-        self, blocks: Array | None, factors: Array, diagonal: Array, extra: Array, n_threads: int
+        self,
+        blocks: Array | None,
+        factors: Array,
+        diagonal: Array,
+        means: Array | None,
+        extra: Array,
+        n_threads: int,
     ) -> None:
         self.diagonal = diagonal + extra
+        self._means = means
         self._n_threads = n_threads
         self._factor: Array | None = None
         if blocks is None:
@@ -73,7 +84,13 @@ class Metric:
 
     def solve(self, r: Array) -> Array:
         """Return z of shape (n_outputs, K), float64."""
-        z: Array = r / self.diagonal
+        if self._means is not None:
+            z: Array = r.copy()
+            z[:, :-1] -= r[:, -1:] * self._means
+            z /= self.diagonal
+            z[:, -1] -= np.einsum("ck,k->c", z[:, :-1], self._means)
+            return z
+        z = r / self.diagonal
         if self._factor is None:
             return z
         right = r if self._order is None else np.take_along_axis(r, self._order, axis=1)
@@ -96,8 +113,8 @@ class Curvature:
         The point; b None without an intercept.
     n_rows : int
         Rows to draw; all of them if there are no more.
-    moments : ndarray of shape (n_features,)
-        Mean squares of the (standardised) features.
+    moments : tuple of two ndarray of shape (n_features,)
+        Means and mean squares of the (standardised) features.
     seed : int
         Of the draw.
 
@@ -111,7 +128,13 @@ class Curvature:
     """
 
     def __init__(
-        self, objective: ObjectiveLike, W: Array, b: Array | None, n_rows: int, moments: Array, seed: int
+        self,
+        objective: ObjectiveLike,
+        W: Array,
+        b: Array | None,
+        n_rows: int,
+        moments: tuple[Array, Array],
+        seed: int,
     ) -> None:
         self._n_threads = objective.n_threads
         n_samples, n_features, n_outputs = objective.n_samples, objective.n_features, objective.n_outputs
@@ -121,6 +144,7 @@ class Curvature:
         else:
             rows = np.arange(n_samples)
         self.n_passes = n_rows / n_samples
+        self._n_features = n_features
         K = n_features + (b is not None)
         n_blocks = block_count(objective, K)
         kind = np.float64 if n_outputs * K * K <= _FEW_NUMBERS else np.float32
@@ -140,13 +164,15 @@ class Curvature:
                 _core.gram_blocks(z, np.ascontiguousarray(shared), blocks, self._n_threads)
         total = total or 1.0
         means /= total
-        squares = np.append(moments, 1.0) if b is not None else moments
-        expected = means[:, None] * squares
+        column_means, squares = moments
+        squares = np.append(squares, 1.0) if b is not None else squares
         average = means.mean() or 1.0
+        self._ridges: dict[float, Metric] = {}
+        self._means: Array | None = None
         self._factors = np.maximum(means / average, 1e-3) if n_blocks == 1 < n_outputs else np.ones(n_outputs)
         if n_blocks:
             blocks /= total
-            rare = np.append(seen / n_rows < _RARE * moments, [False] * (K - n_features))
+            rare = np.append(seen / n_rows < _RARE * moments[1], [False] * (K - n_features))
             missing = np.where(rare, squares - np.append(seen / n_rows, [0.0] * (K - n_features)), 0.0)
             per_block = (means if n_blocks == n_outputs else np.array([average]))[:, None] * missing
             blocks.reshape(n_blocks, -1)[:, :: K + 1] += per_block.astype(kind)
@@ -154,15 +180,30 @@ class Curvature:
             self.diagonal = inner * self._factors[:, None] if n_blocks == 1 else inner
             self._blocks: Array | None = blocks
         else:
-            self.diagonal = expected
             self._blocks = None
+            spread = squares.copy()
+            if b is not None:
+                self._means = column_means
+                spread[:n_features] = np.maximum(squares[:n_features] - column_means**2, 0)
+            self.diagonal = means[:, None] * spread
         # nowhere flat: a model without curvature would allow steps of any length
         rounding = 1e-6 if kind == np.float32 else 1e-10
         self.floor = rounding * max(float(self.diagonal.max()), 1e-30)
 
     def metric(self, extra: Array) -> Metric:
         """Return the metric with `extra`, (n_outputs, K), added to the diagonals."""
-        return Metric(self._blocks, self._factors, self.diagonal, extra + self.floor, self._n_threads)
+        extra = extra + self.floor
+        return Metric(self._blocks, self._factors, self.diagonal, self._means, extra, self._n_threads)
+
+    def ridge(self, l2: float) -> Metric:
+        """Return the metric with the L2 penalty `l2`; some are kept, for fits that share the model."""
+        if l2 not in self._ridges:
+            for oldest in list(self._ridges)[: 1 - _KEPT_RIDGES]:
+                del self._ridges[oldest]
+            extra = np.full(self.diagonal.shape, 2 * l2)
+            extra[:, self._n_features :] = 0
+            self._ridges[l2] = self.metric(extra)
+        return self._ridges[l2]
 
 
 def block_count(objective: ObjectiveLike, K: int) -> int:

@@ -30,6 +30,14 @@ it decides to end:
         yield Step(W, b, value, run.n_passes, state=run.mapping)
     return Outcome(...)                                # from run alone
 
+Requests. A pass over the data may also be asked for by yielding a `Request` in the place of a step; the
+answer is the value of the yield expression, or an OverflowError where scores overflow:
+
+    value, grad_W, grad_b = yield Evaluation(W, b)
+
+A lone fit answers at once. A sweep collects the requests of many fits and answers all of a kind in one
+pass (`regcore.sweeps`), which is why a solver should ask instead of calling the objective.
+
 The state must include ``n_passes``. What can be computed again from the data, the options and the seed, bit
 for bit, need not be in it. A decision that depends on `tol` belongs into the loop's head too, because a fit
 may be resumed with another one. Limits on iterations, history and callbacks are resumed by `fit`.
@@ -47,11 +55,22 @@ if TYPE_CHECKING:
 
     from regcore.losses import Loss
     from regcore.penalties import Penalty
+    from regcore.solvers.curvature import Curvature
 
     Array: TypeAlias = npt.NDArray[Any]
     State: TypeAlias = Mapping[str, Any]  # arrays and numbers
 
-__all__ = ["ObjectiveLike", "Outcome", "ProblemToSolve", "SolverFunction", "Step"]
+__all__ = [
+    "Bound",
+    "Centring",
+    "Evaluation",
+    "ObjectiveLike",
+    "Outcome",
+    "ProblemToSolve",
+    "Request",
+    "SolverFunction",
+    "Step",
+]
 
 
 class ObjectiveLike(Protocol):
@@ -101,8 +120,11 @@ class ObjectiveLike(Protocol):
     def smooth_value_and_grad(self, W: Any, b: Any = None, *, out: Any = None) -> Any:
         """Return data term + L2 part of R and its gradient."""
 
-    def _mean_squares(self) -> Array:
-        """Return the weighted means of the squared features. One pass."""
+    def _data_term(self, W: Any, b: Any) -> tuple[Any, Array, Array]:
+        """Return the data term and its gradient. One pass."""
+
+    def _column_moments(self) -> tuple[Array, Array]:
+        """Return the weighted means and mean squares of the features. One pass."""
 
     def _dense_rows(self, rows: Array, dtype: Any) -> Array:
         """Return some rows of the data as a new dense array."""
@@ -145,6 +167,8 @@ class ProblemToSolve:
     resume : mapping of names to arrays and numbers, or None
         What `Step.state` gave at the step to go on from: new arrays, the solver's to keep; arrays come back
         with their dtype and shape, numbers as float or int. None: start.
+    curvature : Curvature or None
+        A model of the second derivatives that somebody else has made, to begin with.
     """
 
     objective: ObjectiveLike
@@ -154,6 +178,7 @@ class ProblemToSolve:
     max_iter: int
     seed: int
     resume: State | None = None
+    curvature: Curvature | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +214,49 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Asks for the data term at W and b: (value, grad_W, grad_b). One pass."""
+
+    W: Array
+    b: Array | None
+
+    def answer(self, objective: ObjectiveLike) -> Any:
+        """Return the answer of one objective, or those of a stack where the attributes are stacks."""
+        return objective._data_term(self.W, self.b)
+
+
+@dataclass(frozen=True, slots=True)
+class Centring:
+    """Asks for the intercepts after a Newton step in them alone; `grad_b`: the data term's slopes there."""
+
+    W: Array
+    b: Array | None
+    grad_b: Array
+
+    def answer(self, objective: ObjectiveLike) -> Any:
+        """Return the answer of one objective, or those of a stack where the attributes are stacks."""
+        return objective._centred(self.W, self.b, self.grad_b)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Asks for the duality gap where the objective is `value`, and its data term has the gradient given."""
+
+    W: Array
+    b: Array | None
+    value: Any
+    grad_W: Array  # noqa: N815
+    grad_b: Array
+
+    def answer(self, objective: ObjectiveLike) -> Any:
+        """Return the answer of one objective, or those of a stack where the attributes are stacks."""
+        return objective._certificate(self.W, self.b, self.value, (self.grad_W, self.grad_b))
+
+
+Request: TypeAlias = Evaluation | Centring | Bound
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a solver ended by itself.
 
@@ -205,4 +273,4 @@ class Outcome:
 
 
 # A generator function of the kind described above; its options are keyword-only.
-SolverFunction: TypeAlias = Callable[..., Generator[Step, None, Outcome]]
+SolverFunction: TypeAlias = Callable[..., Generator[Step | Request, Any, Outcome]]

@@ -28,18 +28,20 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from regcore.penalties import Penalty
 from regcore.solvers.curvature import Curvature, Metric, block_count
-from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+from regcore.solvers.protocol import Bound, Centring, Evaluation, Outcome, ProblemToSolve, Request, Step
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[Any]
+    T = TypeVar("T")
+    Asking: TypeAlias = Generator[Request, Any, T]  # what returns T once its requests are answered
 
 __all__ = ["quasi_newton"]
 
@@ -62,6 +64,8 @@ _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
+_FIRST_LOOK = 0.2  # of tol is the slope then
+_LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
 
 
 _NO_MINIMUM = (
@@ -70,7 +74,7 @@ _NO_MINIMUM = (
 )
 
 
-def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step, None, Outcome]:
+def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step | Request, Any, Outcome]:
     """Minimise a smooth loss with any penalty; about one pass over the data an iteration.
 
     Parameters
@@ -82,7 +86,7 @@ def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[
 
     Yields
     ------
-    Step
+    Step or Request
 
     Returns
     -------
@@ -191,6 +195,19 @@ class _Kinks:
 # ---------------------------------------------------------------------- the method
 
 
+class _Pair(NamedTuple):
+    """A step and the change of the gradient along it."""
+
+    s: Array
+    y: Array
+    product: float  # <s, y>; 0 if it is too small beside s and y to tell a curvature
+
+    @classmethod
+    def of(cls, s: Array, y: Array) -> _Pair:
+        product = _dot(s, y)
+        return cls(s, y, product if product > 1e-10 * math.sqrt(_dot(s, s) * _dot(y, y)) else 0.0)
+
+
 @dataclass(slots=True)
 class _Run:
     """What one iteration hands on to the next, besides the arrays."""
@@ -205,8 +222,8 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
-    n_unchecked: int = 0  # iterations since the last look at the gap
-    checked_slope: float = math.inf  # at that time
+    n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
+    next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
     n_failures: int = 0  # steps that failed one after the other
     gap: float = math.nan
@@ -228,12 +245,13 @@ class _Descent:
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
         self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
-        self.pairs: list[tuple[Array, Array]] = []
+        self.pairs: list[_Pair] = []
         self.W, self.b = self.parameters(self.z)
         self.gradient = np.zeros_like(self.z)
         self.model_z = self.z
-        self.moments: Array | None = None
+        self.moments: tuple[Array, Array] | None = None
         self.model: Curvature | None = None
+        self.is_lent = False  # the model is somebody else's
         self.metric: Metric | None = None
         self.run = _Run()
         self.moved = np.full_like(self.z, 1e30)  # by the last step
@@ -249,13 +267,17 @@ class _Descent:
         with np.errstate(over="ignore"):  # a step far too long
             return z.astype(self.dtype).astype(np.float64)
 
-    def evaluate(self, z: Array) -> tuple[float, Array, Array, Array | None]:
+    def evaluate(self, z: Array) -> Asking[tuple[float, Array, Array, Array | None]]:
         """Value and gradient of the data term and the L2 part, and z as W and b."""
         W, b = self.parameters(z)
         self.run.n_passes += 1
-        value, grad_W, grad_b = self.objective.smooth_value_and_grad(W, b)
+        value, grad_W, grad_b = yield Evaluation(W, b)
+        w, l2 = z[:, : self.D], self.kinks.l2
         gradient = np.empty_like(z)
         gradient[:, : self.D] = grad_W
+        if l2:
+            gradient[:, : self.D] += 2 * l2 * w
+            value += l2 * _dot(w, w)
         if b is not None:
             gradient[:, self.D] = grad_b
         return float(value), gradient, W, b
@@ -263,13 +285,13 @@ class _Descent:
     def total(self) -> float:
         return self.run.value + self.kinks.value(self.z, 0.0)
 
-    def certify(self) -> None:
+    def certify(self) -> Asking[None]:
         """Put the gap and the residual at z into `run`, after a step in the intercepts if that helps."""
         if self.b is not None and self.has_penalty and self.run.slope < 1:
             self.run.n_passes += 1
             new = self.z.copy()
-            new[:, self.D] = self.objective._centred(self.W, self.b, self.gradient[:, self.D])
-            value, gradient, W, b = self.evaluate(new)
+            new[:, self.D] = yield Centring(self.W, self.b, self.gradient[:, self.D].astype(self.dtype))
+            value, gradient, W, b = yield from self.evaluate(new)
             if value <= self.run.value:
                 self.z, self.gradient, self.W, self.b = new, gradient, W, b
                 self.run.value = value
@@ -279,8 +301,19 @@ class _Descent:
         self.run.residual = float(self.objective._stationarity(self.W, self.b, grad))
         if self.has_penalty:
             self.run.n_passes += 1
-            self.run.gap = float(self.objective._certificate(self.W, self.b, self.total(), grad))
-        self.run.n_unchecked, self.run.checked_slope = 0, self.run.slope
+            self.run.gap = float((yield Bound(self.W, self.b, self.total(), *grad)))
+        self.run.n_unchecked, self.run.next_check = 0, self.next_check()
+
+    def next_check(self) -> float:
+        """The relative slope at which the gap may be small enough; it costs three passes to look."""
+        run, tol = self.run, self.problem.tol
+        if tol is None or not self.has_penalty:
+            return math.inf
+        gap = run.gap / max(abs(self.total()), 1e-300)
+        if run.slope == math.inf or gap == 0:
+            return _FIRST_LOOK * tol
+        # the gap falls with the slope, or more slowly, but faster than its root
+        return run.slope * min(_LEAST_FALL, max(_GAP_MARGIN * tol / gap, _MOST_FALL))
 
     # ------------------------------------------------ the model of the curvature
 
@@ -292,14 +325,17 @@ class _Descent:
         is_old = run.model_age >= run.next_renewal
         if self.model is None:
             run.model_rows = max(4 * K, 8 * n_samples // K) if block_count(self.objective, K) else 4096
-        elif is_steep:
+            if self.problem.curvature is not None:
+                self.model, self.is_lent, run.next_renewal = self.problem.curvature, True, _LAST_RENEWAL
+                return
+        elif is_steep and not self.is_lent and block_count(self.objective, K):
             self.pairs.clear()
         elif is_old:
             run.next_renewal = min(2 * run.next_renewal, _LAST_RENEWAL)
             run.model_rows = min(2 * run.model_rows, n_samples)
         else:
             return
-        self.model_z = self.z.copy()
+        self.model_z, self.is_lent = self.z.copy(), False
         run.n_models += 1
         run.model_age = 0
         self.make_model()
@@ -308,7 +344,7 @@ class _Descent:
 
     def make_model(self) -> None:
         if self.moments is None:
-            self.moments = self.objective._mean_squares()
+            self.moments = self.objective._column_moments()
             self.run.n_passes += 1
         W, b = self.parameters(self.model_z)
         self.model = Curvature(
@@ -327,7 +363,8 @@ class _Descent:
     def solve(self, r: Array, slopes: _Slopes) -> Array:
         assert self.model is not None
         if self.metric is None:
-            self.metric = self.model.metric(slopes.extra)
+            kinks = self.kinks
+            self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
@@ -337,32 +374,43 @@ class _Descent:
         """Minus the two-loop recursion applied to the gradient, among the weights that may move."""
         free = slopes.free
         r = slopes.gradient if free is None else np.where(free, slopes.gradient, 0)
-        bend = slopes.extra.copy()
-        bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
-        if free is not None:
-            bend[...] = 0  # pairs of groups contain the penalty's part, and single weights have none
-        used = []
-        for s, y in self.pairs:
-            s, y = (s, y) if free is None else (np.where(free, s, 0), np.where(free, y, 0))
-            y = y + bend * s if self.kinks.strength else y
-            product = _dot(s, y)
-            if product > 1e-10 * math.sqrt(_dot(s, s) * _dot(y, y)):
-                used.append((s, y, product))
-        r, shares = r.copy(), []
+        used = [pair for pair in self.pairs_for(slopes) if pair.product > 0]
+        r, shares, scratch = r.copy(), [], np.empty_like(r)
         for s, y, product in reversed(used):
             shares.append(_dot(s, r) / product)
-            r -= shares[-1] * y
+            r -= np.multiply(y, shares[-1], out=scratch)
         z = self.solve(r, slopes)
         if used and not self.kinks.strength:
             s, y, product = used[-1]
             z *= product / _dot(y, self.solve(y, slopes))
         for (s, y, product), share in zip(used, reversed(shares), strict=True):
-            z += (share - _dot(y, z) / product) * s
-        return -z if free is None else np.where(free, -z, 0)
+            z += np.multiply(s, share - _dot(y, z) / product, out=scratch)
+        np.negative(z, out=z)
+        return z if free is None else np.where(free, z, 0)
 
-    def kept_on_their_side(self, direction: Array, downhill: Array, slopes: _Slopes, sign: Array) -> Array:
+    def pairs_for(self, slopes: _Slopes) -> list[_Pair]:
+        """The pairs among the weights that may move, with the curvature that the kinks have here."""
+        if not self.kinks.strength:
+            return self.pairs
+        if (
+            slopes.free is not None
+        ):  # pairs of groups contain the penalty's part, and single weights have none
+            free = slopes.free
+            return [_Pair.of(np.where(free, s, 0), np.where(free, y, 0)) for s, y, _ in self.pairs]
+        bend = slopes.extra.copy()
+        bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
+        return [_Pair.of(s, y + bend * s) for s, y, _ in self.pairs]
+
+    def downhill(self, slopes: _Slopes) -> Array:
+        """Minus the gradient over the diagonal of the model."""
+        assert self.model is not None
+        step: Array = -slopes.gradient / (self.model.diagonal + slopes.extra + self.model.floor)
+        return step
+
+    def kept_on_their_side(self, direction: Array, slopes: _Slopes, sign: Array) -> Array:
         """A direction whose weights of L1 stop at zero, for the others to know, and enter with a slope."""
         w, D = self.z[:, : self.D], self.D
+        downhill = self.downhill(slopes)
         for _ in range(_MOST_CORRECTIONS):
             crossing = (w != 0) & (np.sign(w + direction[:, :D]) != sign)
             if not crossing.any():
@@ -384,7 +432,7 @@ class _Descent:
             return _dot(self.kinks.smoothed(new, gradient, self.run.epsilon, self.moved).gradient, direction)
         return _dot(slopes.gradient + (gradient - self.gradient), direction)
 
-    def step(self) -> bool:
+    def step(self) -> Asking[bool]:
         """Go on to the next iterate; False if no step lowers the objective."""
         run = self.run
         self.renew_model()
@@ -393,18 +441,17 @@ class _Descent:
         if self.kinks.strength:
             self.metric = None
         direction = self.direction(slopes)
-        downhill = -slopes.gradient / (self.model.diagonal + slopes.extra + self.model.floor)
         sign = leaving = None
         if slopes.free is not None:
             w = self.z[:, : self.D]
             sign = np.where(w != 0, np.sign(w), -np.sign(slopes.gradient[:, : self.D]))
             leaving = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal) & (w != 0)
             if not self.kinks.in_groups:
-                direction = self.kept_on_their_side(direction, downhill, slopes, sign)
+                direction = self.kept_on_their_side(direction, slopes, sign)
         slope = _dot(slopes.gradient, direction)
         if not slope < 0:
             self.pairs.clear()
-            direction = downhill
+            direction = self.downhill(slopes)
             if self.keeps_sums:
                 direction -= direction.mean(axis=0)
             slope = _dot(slopes.gradient, direction)
@@ -421,7 +468,7 @@ class _Descent:
                 length *= 0.1
                 continue
             try:
-                value, gradient, W, b = self.evaluate(new)
+                value, gradient, W, b = yield from self.evaluate(new)
             except OverflowError:  # a step far too long
                 length *= 0.1
                 continue
@@ -442,7 +489,7 @@ class _Descent:
         if self.kinks.in_groups and not run.epsilon:
             y[:, : self.D] += self.kinks.slope_of_groups(new) - self.kinks.slope_of_groups(self.z)
         if s.any():
-            self.pairs.append((s, y))
+            self.pairs.append(_Pair.of(s, y))
             del self.pairs[: -self.memory]
         run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
         run.model_age += 1
@@ -453,11 +500,12 @@ class _Descent:
 
     # ------------------------------------------------ phases
 
-    def begin(self) -> None:
+    def begin(self) -> Asking[None]:
         if self.keeps_sums:  # any sum of the outputs has the same loss, and zero the least penalty
             self.z = self.rounded(self.z - self.z.mean(axis=0))
-        self.run.value, self.gradient, self.W, self.b = self.evaluate(self.z)
-        if self.kinks.strength:
+        self.run.value, self.gradient, self.W, self.b = yield from self.evaluate(self.z)
+        is_zero = self.z[:, : self.D] == 0
+        if self.kinks.strength and (is_zero.all() or not is_zero.any()):  # else another strength's solution
             self.run.epsilon = self.first_epsilon()
 
     def first_epsilon(self) -> float:
@@ -469,7 +517,7 @@ class _Descent:
             largest = float(np.abs(self.gradient / (self.model.diagonal + 1e-30))[:, : self.D].max())
         return 0.1 * min(largest, 1.0) if largest else 1e-3
 
-    def sharpen(self) -> None:
+    def sharpen(self) -> Asking[None]:
         """Lower epsilon while the steps are good; in the end set small weights to zero."""
         run = self.run
         if not run.epsilon:
@@ -482,16 +530,16 @@ class _Descent:
         self.zero = zero
         is_settled = run.slope < _SETTLED and n_changed <= _CHANGING * zero.size
         if is_settled or run.n_short >= _MOST_SHORT:
-            self.leave_smoothing()
+            yield from self.leave_smoothing()
 
-    def leave_smoothing(self) -> None:
+    def leave_smoothing(self) -> Asking[None]:
         assert self.model is not None
         self.run.epsilon = 0.0
         zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
         z = self.z.copy()
         z[:, : self.D][zero] = 0
         self.z = z
-        self.run.value, self.gradient, self.W, self.b = self.evaluate(z)
+        self.run.value, self.gradient, self.W, self.b = yield from self.evaluate(z)
         self.run.fall = 0.0
         self.pairs.clear()
 
@@ -499,8 +547,8 @@ class _Descent:
         arrays: dict[str, Any] = {"gradient": self.gradient, "model_z": self.model_z}
         arrays |= {"moved": self.moved, "zero": self.zero}
         if self.pairs:
-            arrays["steps"] = np.stack([s for s, _ in self.pairs])
-            arrays["changes"] = np.stack([y for _, y in self.pairs])
+            arrays["steps"] = np.stack([s for s, _, _ in self.pairs])
+            arrays["changes"] = np.stack([y for _, y, _ in self.pairs])
         return arrays | asdict(self.run)
 
     def reached(self) -> Step:
@@ -519,7 +567,7 @@ class _Descent:
         self.gradient, self.model_z = saved["gradient"], saved["model_z"]
         self.moved, self.zero = saved["moved"], saved["zero"]
         if "steps" in saved:
-            self.pairs = list(zip(saved["steps"], saved["changes"], strict=True))
+            self.pairs = [_Pair.of(s, y) for s, y in zip(saved["steps"], saved["changes"], strict=True)]
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
         if self.run.n_models:
             n_passes = self.run.n_passes
@@ -527,10 +575,10 @@ class _Descent:
             self.run.n_passes = n_passes
 
 
-def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:
     if problem.resume is None:
-        descent.begin()
-        descent.certify()
+        yield from descent.begin()
+        yield from descent.certify()
     else:
         descent.resume(problem.resume)
     run, tol = descent.run, problem.tol
@@ -547,25 +595,23 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step, None
                 return Outcome(False, _NO_MINIMUM)
             at_rounding = _is_met(run, _AT_ROUNDING, descent.total(), without_penalty)
             return Outcome(tol is None and at_rounding, _stuck(descent, without_penalty))
-        if descent.step():
+        if (yield from descent.step()):
             run.n_failures = 0
-            descent.sharpen()
+            yield from descent.sharpen()
         else:
             run.n_failures += 1
             descent.pairs.clear()
             run.fall = math.inf  # a new model
             if run.epsilon:
-                descent.leave_smoothing()
+                yield from descent.leave_smoothing()
         run.iteration += 1
-        run.n_unchecked += 1
         run.gap = run.residual = math.nan
         is_close = tol is not None and run.slope <= 2 * tol
+        run.n_unchecked += is_close
         if run.n_failures == 2 or (
-            is_close
-            and not run.epsilon
-            and (run.n_unchecked >= _CHECK_EVERY or run.slope <= 0.3 * run.checked_slope)
+            is_close and not run.epsilon and (run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check)
         ):
-            descent.certify()
+            yield from descent.certify()
         yield descent.reached()
 
 
@@ -589,4 +635,4 @@ def _stuck(descent: _Descent, without_penalty: bool) -> str:
 
 def _dot(a: Array, b: Array) -> float:
     # not by a BLAS, whose sums depend on its number of threads
-    return float(np.multiply(a, b).sum())
+    return float(np.einsum("ij,ij->", a, b))

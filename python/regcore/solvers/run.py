@@ -15,19 +15,20 @@ import numpy as np
 
 from regcore.solvers.callbacks import EarlyStopping
 from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
-from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Request, Step
 from regcore.solvers.registry import Solver, resolve_solver
 from regcore.solvers.result import ConvergenceWarning, FitResult, FitState, HistoryEntry
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from regcore.solvers.curvature import Curvature
     from regcore.solvers.protocol import ObjectiveLike
 
     Array: TypeAlias = npt.NDArray[Any]
     Callback: TypeAlias = Callable[[FitState], object]
 
-__all__ = ["compute_dtype", "fit"]
+__all__ = ["Run", "compute_dtype", "fit", "start"]
 
 _COMPUTED_IN_FLOAT32 = {np.dtype(name) for name in ("float32", "float16", "uint8", "int8", "bool")}
 
@@ -48,7 +49,7 @@ def fit(
     dtype: Any = None,
     callbacks: Callback | Iterable[Callback] = (),
     early_stopping: EarlyStopping | None = None,
-    random_state: int | np.random.Generator | None = None,
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
     resume: str | os.PathLike[str] | bool = False,
@@ -131,17 +132,62 @@ def fit(
     names to arrays and numbers, and a method ``load_state_dict(mapping)`` that takes it back; and a method
     ``finish(result)``, called when the fit is over.
     """
+    run = start(
+        objective,
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+        init=init,
+        fit_intercept=fit_intercept,
+        dtype=dtype,
+        callbacks=callbacks,
+        early_stopping=early_stopping,
+        random_state=random_state,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        solver_options=solver_options,
+    )
+    run.go_alone()
+    if run.must_warn:
+        warnings.warn(f"solver={run.solver.name!r}: {run.message}", ConvergenceWarning, stacklevel=2)
+    return run.result()
+
+
+def start(
+    objective: ObjectiveLike,
+    *,
+    solver: str = "auto",
+    tol: float | None = 1e-4,
+    max_iter: int | None = None,
+    init: Any = None,
+    fit_intercept: bool = True,
+    dtype: Any = None,
+    callbacks: Callback | Iterable[Callback] = (),
+    early_stopping: EarlyStopping | None = None,
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    resume: str | os.PathLike[str] | bool = False,
+    curvature: Curvature | None = None,
+    solver_options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Check the arguments of a `fit` and return it, not yet begun.
+
+    `curvature` is a model of the data term's second derivatives to begin with, for solvers that use one.
+    """
+    options = solver_options or {}
     if objective.n_models is not None:
         raise ValueError(f"fit takes one model; the objective is a stack of {objective.n_models}")
     chosen = resolve_solver(solver, objective)
-    _check_options(chosen, solver_options)
+    _check_options(chosen, options)
     calls = _callbacks(callbacks)
     if early_stopping is not None:
         objective = _checked_early_stopping(early_stopping)._begin(objective)
         calls = (early_stopping, *calls)
     limit = _max_iter(max_iter, chosen)
     W, b = _start(objective, init, fit_intercept, dtype)
-    problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state))
+    problem = ProblemToSolve(objective, W, b, _tol(tol), limit, _seed(random_state), curvature=curvature)
     checkpoints = Checkpoints(
         checkpoint,
         checkpoint_every,
@@ -150,35 +196,29 @@ def fit(
         lambda: fingerprint_of_fit(
             objective,
             chosen.name,
-            solver_options,
+            options,
             W,
             fit_intercept,
             None if early_stopping is None else early_stopping._describe(),
         ),
     )
-    run = _Run(chosen, problem, calls, early_stopping, checkpoints)
-    run.go(solver_options)
-    if run.must_warn:
-        warnings.warn(f"solver={chosen.name!r}: {run.message}", ConvergenceWarning, stacklevel=2)
-    result = run.result()
-    for callback in calls:
-        if hasattr(callback, "finish"):
-            callback.finish(result)
-    return result
+    return Run(chosen, options, problem, calls, early_stopping, checkpoints)
 
 
-class _Run:
+class Run:
     """A fit under way: the solver's steps, what is recorded of them, and how it ended."""
 
     def __init__(
         self,
         solver: Solver,
+        options: Mapping[str, Any],
         problem: ProblemToSolve,
         callbacks: tuple[Callback, ...],
         early_stopping: EarlyStopping | None,
         checkpoints: Checkpoints,
     ) -> None:
         self.solver = solver
+        self.options = options
         self.problem = problem
         self.callbacks = callbacks
         self.early_stopping = early_stopping
@@ -187,7 +227,8 @@ class _Run:
         self.history: list[HistoryEntry] = []
         self.stopped_by: list[Callback] = []
         self.is_stopped = False
-        self.converged, self.must_warn, self.message = False, True, ""
+        self.is_over = False
+        self.converged, self.must_warn, self.message = False, True, "interrupted before it began"
         self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
         if (resumed := checkpoints.resumed) is not None:
             self.last, self.history, self.is_stopped = resumed.step, resumed.history, resumed.was_stopped
@@ -196,12 +237,29 @@ class _Run:
             )
         self._start = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
 
-    def go(self, options: Mapping[str, Any]) -> None:
-        """Run the solver to its end, the limit, a callback's stop, or an interrupt."""
+    def go_alone(self) -> None:
+        """Run the fit to its end."""
+        requests = self.go()
+        answer: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                request = requests.send(answer) if error is None else requests.throw(error)
+                error = None
+                answer = request.answer(self.problem.objective)
+            except StopIteration:
+                return
+            except BaseException as raised:  # is the solver's, as if it had made the call itself
+                if self.is_over:
+                    raise
+                answer, error = None, raised
+
+    def go(self) -> Generator[Request, Any, None]:
+        """Run the solver to its end, the limit, a callback's stop, or an interrupt; yield its requests."""
         steps = None
         try:
-            steps = self.solver.function(self.problem, **options)
-            outcome = self._follow(steps)
+            steps = self.solver.function(self.problem, **self.options)
+            outcome = yield from self._follow(steps)
             self._conclude(outcome)
             if self.converged or outcome is None:
                 self.checkpoints.at_end(self.last, self.history, self.problem.seed, self.stopped_by)
@@ -215,20 +273,31 @@ class _Run:
             self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
             self._take_the_best()
         finally:
+            self.is_over = True
             if steps is not None:
                 steps.close()
         best = 0 if self.early_stopping is None else self.early_stopping.best_iteration
         if self.early_stopping is not None and 0 < best < len(self.history):
             self.message += f"; {self.early_stopping._account}"
 
-    def _follow(self, steps: Generator[Step, None, Outcome]) -> Outcome | None:
+    def _follow(
+        self, steps: Generator[Step | Request, Any, Outcome]
+    ) -> Generator[Request, Any, Outcome | None]:
         """Record the steps; return the solver's outcome, or None if it could have gone on."""
         while len(self.history) < self.problem.max_iter and not self.is_stopped:
             try:
-                self.last = step = next(steps)
+                step = next(steps)
+                while not isinstance(step, Step):
+                    try:
+                        answer = yield step
+                    except OverflowError as error:
+                        step = steps.throw(error)
+                    else:
+                        step = steps.send(answer)
             except StopIteration as end:
                 outcome: Outcome = end.value
                 return outcome
+            self.last = step
             seconds = time.perf_counter() - self._start
             iteration = len(self.history) + 1
             entry = HistoryEntry(iteration, step.value, step.dual_gap, step.residual, step.n_passes, seconds)
@@ -272,9 +341,9 @@ class _Run:
         )
 
     def result(self) -> FitResult:
-        """Return what has come of it."""
+        """Return what has come of it, and tell the callbacks."""
         last = self.last
-        return FitResult(
+        result = FitResult(
             W=last.W,
             b=self._zeros if last.b is None else last.b,
             value=last.value,
@@ -287,6 +356,10 @@ class _Run:
             message=self.message,
             solver=self.solver.name,
         )
+        for callback in self.callbacks:
+            if hasattr(callback, "finish"):
+                callback.finish(result)
+        return result
 
 
 def _gave_up(solver: Solver, max_iter: int, last: Step, tol: float) -> str:

@@ -95,6 +95,8 @@ typedef struct {
     double label_smoothing;       /* e in [0, 1): targets (1 - e) t + e / max(n_classes, 2); for cross_entropy */
     rc_vector weights;            /* RC_FLOAT32 or RC_FLOAT64; NULL: all 1 */
     int64_t weights_model_stride; /* bytes between the weights of two models; 0: shared */
+    const int32_t *weights_of;    /* (M,): whose weights each model has; NULL: model m has the m-th */
+    int is_stack;                 /* a model's bits must not depend on how many others there are (dense X) */
     rc_loss loss;
     int64_t n_classes; /* rows of W; 1: binary form */
     int64_t n_models;  /* M; 1 unless a stack */
@@ -324,6 +326,68 @@ typedef struct {
 void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
 /* Goes on from such a state, after an rc_dual_refresh. */
 void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
+
+/*
+ * Proximal Newton steps for the smooth losses on a working set of columns, by coordinate descent; see coordinate.c.
+ * The columns are copied.  One thread.
+ */
+typedef struct rc_coordinate rc_coordinate;
+
+typedef struct {
+    rc_dtype real;                /* of the copied columns */
+    const double *center, *scale; /* as in rc_parameters; borrowed */
+    int intercept;                /* whether there is one */
+} rc_coordinate_options;
+
+/* The weights that take part in a step: of class c, those of columns[starts[c]] .. columns[starts[c + 1] - 1], in the
+ * order in which the columns were added; with a group penalty whole columns, columns[starts[0]] .. columns[starts[1] -
+ * 1].  All others must be zero. */
+typedef struct {
+    const int64_t *columns, *starts;
+    rc_penalty penalty;         /* l1 or group, not both */
+    double reduction;           /* of the steps of the first sweep, at which sweeps end */
+    int64_t max_sweeps;         /* >= 1, of a step */
+    int64_t max_steps;          /* >= 1 */
+    double violation, residual; /* where a step met no more than these it is the last */
+} rc_coordinate_work;
+
+typedef struct {
+    double loss, penalty;       /* where the step has led to */
+    double violation, residual; /* largest slopes that the first sweep met: of weights less what the penalty allows; of
+                                 * intercepts */
+    double share;               /* of the direction that was taken; 0: the objective does not fall along it */
+    int64_t n_sweeps, n_steps;
+    double numbers; /* of the columns, as often as they were visited */
+} rc_coordinate_progress;
+
+/* What the next step needs; arrays of the caller's */
+typedef struct {
+    double *scores; /* (C, n_samples) */
+    double *W;      /* (n_columns, C) */
+    double *b;      /* (C,) of the columns as they are held */
+} rc_coordinate_state;
+
+/* Borrows the problem's arrays.  One model, RC_CROSS_ENTROPY or RC_SQUARED_HINGE; without columns yet. */
+rc_status rc_coordinate_create(const rc_problem *problem, const rc_coordinate_options *options, rc_coordinate **out,
+                               rc_error *error);
+void rc_coordinate_free(rc_coordinate *coordinate);
+/* Adds columns of X, with weights of zero; those that are there stay where they are.  After an error or an interrupt
+ * none has been added. */
+rc_status rc_coordinate_add(rc_coordinate *coordinate, const int64_t *features, int64_t n, const rc_control *control,
+                            rc_error *error);
+int64_t rc_coordinate_n_columns(const rc_coordinate *coordinate);
+int64_t rc_coordinate_n_samples(const rc_coordinate *coordinate); /* with a weight */
+/* Weights (n_columns, C) and intercepts (C,) of the standardised features, and the mean loss there */
+rc_status rc_coordinate_set(rc_coordinate *coordinate, const double *W, const double *b, double *loss, rc_error *error);
+void rc_coordinate_get(const rc_coordinate *coordinate, double *W, double *b);
+/* Steps, of which `progress` tells the last, with the sweeps of all.  After an interrupt the point is what it was
+ * before the step that was under way. */
+rc_status rc_coordinate_step(rc_coordinate *coordinate, const rc_coordinate_work *work, const rc_control *control,
+                             rc_coordinate_progress *progress, rc_error *error);
+/* Slopes of the losses in the scores, (n_rows, C) of `real`; 0 for samples without a weight */
+void rc_coordinate_slopes(const rc_coordinate *coordinate, void *u);
+void rc_coordinate_get_state(const rc_coordinate *coordinate, rc_coordinate_state *state);
+rc_status rc_coordinate_set_state(rc_coordinate *coordinate, const rc_coordinate_state *state, rc_error *error);
 
 /*
  * Counts of pixels by colour: `bins` equal parts of hue [0, 180), saturation [0, 256) and value [0, 256), value's

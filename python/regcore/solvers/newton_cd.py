@@ -1,0 +1,506 @@
+"""Proximal Newton by coordinate descent on a working set, for smooth losses whose penalty makes weights zero.
+
+A step minimises a quadratic model of the loss plus the penalty over the weights of a working set, one weight
+(or one feature, with a group penalty) at a time, in the core: see ``src/regcore/coordinate.c``. It costs the
+nonzeros of the working set's columns, not a pass over the data. Passes are for certificates: the slopes of
+the losses, which the core knows from its steps, give by one product with X the gradient in all weights, and
+with it the duality gap and the weights that have to enter the working set, those whose slopes exceed the
+penalty's strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
+optimization", ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
+extrapolation", ICML 2018). The working set about doubles from one pass to the next until it has all of them,
+and is solved the more accurately the fewer are missing.
+
+Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
+without a penalty, that the relative norm of the gradient is at most `tol`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from regcore.solvers.protocol import ObjectiveLike
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = ["Descent", "newton_cd"]
+
+_LEAST_SIZE = 100  # weights that enter the working set at a time, at least
+_REDUCTION = 0.3  # of the steps of a sweep, at which the sweeps of a model end
+_MOST_SWEEPS = 60
+_MOST_STEPS = 25  # between two certificates
+_LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
+_SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
+_SHARE_OF_TOL = 1.0  # a violation of this share of tol should do: the last step reduces it still
+_INTERCEPT_SHARE = 0.1  # slope of an intercept, in relative violations times the objective
+_WITHOUT_TOL = 1e-6
+_LARGE = 10_000  # scores; from there on a certificate costs less than a few steps ...
+_SMALL = 1 << 18  # weights of a model, of which several are certified at once
+_FIRST_AIM = 0.03  # ... and the first of a neighbour is taken at this violation, in case something is missing
+_MOST_STALLED = 8  # certificates that are no better than the best
+_AT_ROUNDING = 1e-6
+
+_NO_MINIMUM = (
+    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
+    "minimum; add a penalty"
+)
+
+
+def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+    """Minimise a smooth loss with any penalty; meant for those that make most weights zero.
+
+    Parameters
+    ----------
+    problem : ProblemToSolve
+
+    Yields
+    ------
+    Step
+
+    Returns
+    -------
+    Outcome
+    """
+    if not hasattr(problem.objective, "_coordinate_descent"):
+        raise TypeError("solver='newton-cd' needs the samples themselves: an Objective over data in memory")
+    descent = Descent(problem.objective, problem.W, problem.b)
+    return _iterate(descent, problem)
+
+
+def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+    tol = problem.tol
+    if problem.resume is None:
+        descent.begin()
+        if tol is not None and descent.is_met(tol):
+            yield descent.reached()  # there is nothing to do, and this is what was found
+    else:
+        descent.resume(problem.resume)
+    while True:
+        outcome = descent.outcome(tol)
+        if outcome is not None:
+            return outcome
+        descent.advance(tol)
+        yield descent.reached()
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one iteration hands on to the next, besides the arrays."""
+
+    value: float = math.nan
+    gap: float = math.nan
+    residual: float = math.nan
+    n_passes: float = 0.0
+    is_checked: int = 0  # the gap and the slopes are those of this point
+    n_steps: int = 0  # since the last certificate
+    size: int = 0  # of the working set
+    aim: float = _LOOSEST  # relative violation in the working set at which it counts as solved
+    target: float = math.nan  # the same once nothing is missing
+    best: float = math.inf  # the least gap or residual
+    n_stalled: int = 0
+    n_failures: int = 0  # steps that did not lower the objective
+
+
+@dataclass(slots=True)
+class Model:
+    """A model of `Descent.go_through`: weights (n_columns, n_outputs) of some features, all others zero."""
+
+    features: Array
+    weights: Array
+    b: Array | None
+    value: float
+    objective: Any
+    gap: float = math.nan
+    gradient: Any = None
+
+    def is_proven(self, tol: float | None) -> bool:
+        """Whether the gap is at most tol of the value."""
+        least = float(np.finfo(np.float64).eps)
+        return tol is not None and self.gap <= tol * max(abs(self.value), least)
+
+    def write(self, W: Array) -> None:
+        """Write all weights, (n_outputs, n_features)."""
+        W[...] = 0
+        W[:, self.features] = self.weights.T
+
+
+class Descent:
+    """The iterate on its working set; for one objective after another that differ in their penalties only.
+
+    Parameters
+    ----------
+    objective : Objective
+    W : ndarray of shape (n_outputs, n_features)
+        Where to start; the first array of the iterates, and the caller's no more.
+    b : ndarray of shape (n_outputs,) or None
+    """
+
+    def __init__(self, objective: ObjectiveLike, W: Array, b: Array | None) -> None:
+        self._loop: Any = objective._coordinate_descent(W.dtype, intercept=b is not None)  # type: ignore[attr-defined]
+        self.dtype = W.dtype
+        self.W, self.b = W, b
+        self._spare: Array | None = None  # the other array of two that take turns in being yielded
+        C, D = W.shape
+        self._features: Array = np.empty(0, np.int64)
+        self._place: Array = np.full(D, -1, np.int64)
+        self._columns, self._starts = np.empty(0, np.int64), np.zeros(2, np.int64)
+        self._slopes = np.empty((objective.n_samples, C), W.dtype)
+        self._gradient: Array = W  # of the data term, once there is one
+        self._intercept_gradient: Array = np.zeros(C, W.dtype)
+        self._largest = math.nan
+        self.run = _Run()
+        self.set_objective(objective)
+
+    def set_objective(self, objective: ObjectiveLike) -> None:
+        """Take another penalty, from where the iterate is."""
+        penalty = objective.penalty
+        self.objective = objective
+        l1, l2, group = (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
+        if l1 and group:
+            raise ValueError(f"penalty {penalty!r} has both an L1 and a group part, whose sum has no solver")
+        self._triple = l1, l2, group
+        self._kink = l1 or group
+        self.has_penalty = l1 > 0 or l2 > 0 or group > 0
+
+    # ------------------------------------------------ the point
+
+    def begin(self) -> None:
+        """Evaluate the start and its certificate."""
+        self._enter(np.flatnonzero(self.W.any(axis=0)))
+        _, grad_W, grad_b = self.objective.smooth_value_and_grad(self.W, self.b)
+        if self._triple[1]:
+            grad_W -= 2 * self._triple[1] * self.W
+        self.run.n_passes += 1
+        self._settle(self.W[:, self._features].T, self.b)
+        self._certify(grad_W, grad_b)
+
+    def _settle(self, weights: Array, b: Array | None) -> None:
+        """Move to weights (n_columns, n_outputs) and b in the type of the computation, and evaluate there."""
+        intercepts = np.zeros(len(self.W)) if b is None else b.astype(np.float64)
+        loss = self._loop.set(np.ascontiguousarray(weights, np.float64), intercepts)
+        penalty = self.objective.penalty
+        self.run.value = loss
+        if penalty is not None and len(weights):
+            self.run.value += penalty.value(np.ascontiguousarray(weights.T, np.float64))
+
+    def _take_over(self) -> Array:
+        """Make the core's weights the iterate; return those of the columns in the type of the computation."""
+        weights, b = self._loop.parameters()
+        weights = weights.astype(self.dtype)
+        W = np.zeros_like(self.W) if self._spare is None else self._spare
+        W[:, self._features] = weights.T
+        self._spare, self.W = self.W, W
+        if self.b is not None:
+            self.b = b.astype(self.dtype)
+        rounded: Array = weights
+        return rounded
+
+    def check(self) -> None:
+        """Evaluate the iterate as it is rounded, and its certificate: one pass."""
+        self._settle(self._take_over(), self.b)
+        self._loop.slopes(self._slopes)
+        gradient = self.objective._adjoint(self._slopes, self.dtype)  # type: ignore[attr-defined]
+        self.run.n_passes += 1
+        self._certify(*gradient)
+
+    def _certify(self, grad_W: Array, grad_b: Array) -> None:
+        self._gradient, self._intercept_gradient = grad_W, grad_b
+        self._loop.slopes(self._slopes)
+        run = self.run
+        if self.has_penalty:
+            gradient = grad_W, grad_b
+            run.gap = float(
+                self.objective._certificate(self.W, self.b, run.value, gradient, dual=self._slopes)
+            )
+        else:
+            run.residual = float(self.objective._stationarity(self.W, self.b, (grad_W, grad_b)))
+        run.is_checked, run.n_steps = 1, 0
+
+    # ------------------------------------------------ from one penalty to the next
+
+    def go_on_with(self, objective: ObjectiveLike, tol: float | None) -> None:
+        """Take another penalty of the same kind, of which this iterate is a neighbour's minimiser.
+
+        The slopes of the neighbour say which weights will not be zero: few change by more than the strength
+        does (Tibshirani et al., "Strong rules for discarding predictors in lasso-type problems", Journal of
+        the Royal Statistical Society B 74, 2012).
+        """
+        before, run = self._kink, self.run
+        self.set_objective(objective)
+        self.run = _Run(value=run.value, n_passes=run.n_passes, size=run.size)
+        self.begin_round(tol, margin=max(before - self._kink, 0.0) / max(self._kink, 1e-300))
+        self.run.aim = self.run.target if self.is_small else max(_FIRST_AIM, self.run.target)
+
+    def solve(self, tol: float | None, max_iter: int) -> Outcome:
+        """Iterate to the end."""
+        n_left = max_iter
+        while n_left > 0:
+            outcome = self.outcome(tol)
+            if outcome is not None:
+                return outcome
+            n_left -= self.advance(tol, min(_MOST_STEPS, n_left))
+        if not self.run.is_checked:
+            self.check()
+        found = self.outcome(tol)
+        if found is None:
+            gap, value = self.run.gap, self.run.value
+            message = (
+                f"max_iter={max_iter} came before tol, with a dual gap of {gap:.2g} at value {value:.6g}"
+            )
+            found = Outcome(False, message)
+        return found
+
+    def go_through(self, objectives: list[Any], tol: float | None) -> list[Model]:
+        """Take one penalty after the other on one working set, and certify all of them in one pass.
+
+        Where little is missing in it, that is most of the time what certificates of their own would say, at a
+        fraction of their cost. The iterate is the last model afterwards; `repair` goes on with another one.
+        """
+        before, n_passes, value = self._kink, self.run.n_passes, self.run.value
+        self.set_objective(objectives[-1])
+        self.run = _Run(value=value, n_passes=n_passes, size=2 * int(np.count_nonzero(self.W)))
+        self.begin_round(tol, margin=max(before - self._kink, 0.0) / max(self._kink, 1e-300))
+        self.run.aim = self.run.target
+        slopes = np.empty((len(self._slopes), len(objectives), len(self.W)), self.dtype)
+        models = []
+        for j, objective in enumerate(objectives):
+            self.set_objective(objective)
+            self._largest = self._kink
+            self._step(_MOST_STEPS)
+            weights, b = self._loop.parameters()
+            weights = weights.astype(self.dtype)
+            if self.b is not None:
+                self.b = b.astype(self.dtype)
+            self._settle(weights, self.b)
+            self._loop.slopes(self._slopes)
+            slopes[:, j] = self._slopes
+            models.append(Model(self._features, weights, self.b, self.run.value, objective))
+        penalties = [objective.penalty for objective in objectives]
+        stack = objectives[0]._stack(np.zeros(len(models), np.int32), penalties)
+        gradients, slopes_b = stack._adjoint(slopes, self.dtype)
+        values = np.array([model.value for model in models])
+        intercepts = [model.b for model in models if model.b is not None]
+        b = np.stack(intercepts) if intercepts else None
+        # of the weights it needs the shape alone
+        gaps = stack._certificate(gradients, b, values, (gradients, slopes_b), dual=slopes)
+        self.run.n_passes += 1
+        for model, gap, gradient in zip(models, gaps, gradients, strict=True):
+            model.gap, model.gradient = float(gap), gradient
+        self.return_to(models[-1])
+        return models
+
+    def return_to(self, model: Model) -> None:
+        """Make one of the models of `go_through` the iterate."""
+        self.set_objective(model.objective)
+        n_passes, target = self.run.n_passes, self.run.target
+        weights = np.zeros((len(self._features), len(self.W)))
+        weights[: len(model.weights)] = model.weights
+        self.b = model.b
+        self._settle(weights, self.b)
+        self._take_over()
+        self._gradient = model.gradient
+        self.run = _Run(
+            value=model.value, gap=model.gap, n_passes=n_passes, is_checked=1, size=len(self._columns)
+        )
+        self.run.aim = self.run.target = target
+
+    # ------------------------------------------------ the working set
+
+    def _enter(self, features: Array) -> None:
+        """Copy those columns that are not there yet."""
+        new = features[self._place[features] < 0]
+        if len(new):
+            self._loop.add(new)
+            self._place[new] = np.arange(len(self._features), len(self._features) + len(new))
+            self._features = np.concatenate([self._features, new])
+            self.run.n_passes += 1 if self.objective._is_sparse else len(new) / len(self._place)  # type: ignore[attr-defined]
+
+    def begin_round(self, tol: float | None, margin: float = 0.0) -> None:
+        """Choose the working set from the slopes of all weights, and how well it is to be solved.
+
+        Weights enter whose slopes exceed the strength, or come so close to it, as a share of it.
+        """
+        run = self.run
+        C, D = self.W.shape
+        if math.isnan(run.target):
+            run.target = _SHARE_OF_TOL * (tol or _WITHOUT_TOL)
+        in_groups = self._triple[2] > 0
+        if not self._kink:
+            self._enter(np.arange(D))
+            self._list(np.ones((D, C), dtype=bool))
+            if math.isnan(self._largest):
+                self._largest = max(float(np.abs(self._gradient).max()), 1e-300)
+            outside = 1.0 if run.size != self._columns.size else 0.0
+        else:
+            entering, outside = self._entering(in_groups, margin)
+            self._enter(np.unique(entering % D))
+            members = self._loop.parameters()[0] != 0
+            if in_groups:
+                members[:] = members.any(axis=1, keepdims=True)
+                members[self._place[entering]] = True
+            else:
+                members[self._place[entering % D], entering // D] = True
+            self._list(members)
+            self._largest = self._kink
+        self._tighten(outside, tol)
+        run.size = self._columns.size
+        run.is_checked = 0
+
+    def _entering(self, in_groups: bool, margin: float) -> tuple[Array, float]:
+        """Weights (flat), or features, that enter, and the largest relative violation among them."""
+        run = self.run
+        V = self._gradient
+        if in_groups:
+            slopes = np.sqrt(np.einsum("cd,cd->d", V, V, dtype=np.float64))
+            support = np.flatnonzero(self.W.any(axis=0))
+        else:
+            slopes = np.abs(V).ravel()
+            support = np.flatnonzero(self.W)
+        slopes[support] = 0  # they are there
+        beyond = np.flatnonzero(slopes > self._kink * (1 - margin))
+        outside = float(slopes[beyond].max()) / self._kink - 1 if len(beyond) else 0.0
+        most = max(_LEAST_SIZE, len(support), run.size)
+        if len(beyond) > most:
+            beyond = beyond[np.argpartition(slopes[beyond], len(beyond) - most)[-most:]]
+        return beyond, max(outside, 0.0)
+
+    def _list(self, members: Array) -> None:
+        """Make the lists of a step from members (n_columns, n_outputs)."""
+        if self._triple[2] > 0:
+            self._columns = np.flatnonzero(members[:, 0])
+            self._starts = np.array([0, len(self._columns)])
+            return
+        self._columns = np.ascontiguousarray(np.nonzero(members.T)[1])
+        self._starts = np.concatenate([[0], np.cumsum(members.sum(axis=0))])
+
+    def _tighten(self, outside: float, tol: float | None) -> None:
+        """Say how well the working set is to be solved: no better than what is missing in it deserves."""
+        run = self.run
+        if outside > 2 * run.aim or run.size == 0:
+            run.aim = min(_LOOSEST, max(_SHARE_OF_OUTSIDE * outside, run.target))
+            return
+        measure = run.gap / max(abs(run.value), 1e-300) if self.has_penalty else run.residual
+        missing = measure / tol if tol else 10.0
+        aim = run.aim * min(max(0.5 / missing, 0.01), 0.3)
+        if run.aim <= run.target:
+            run.target = max(aim, _TIGHTEST)
+        run.aim = max(aim, run.target)
+
+    # ------------------------------------------------ iterations
+
+    def advance(self, tol: float | None, n_steps: int = 1) -> int:
+        """Take a step, or at most so many, return how many; certify the end if the working set is solved."""
+        run = self.run
+        if run.is_checked:
+            self.begin_round(tol)
+        n_taken, is_solved, share = self._step(n_steps)
+        run.n_steps += n_taken
+        run.n_failures = run.n_failures + 1 if share == 0 else 0
+        if is_solved or run.n_steps >= _MOST_STEPS:
+            self.check()
+            measure = run.gap if self.has_penalty else run.residual
+            run.n_stalled = run.n_stalled + 1 if measure > 0.9 * run.best else 0
+            run.best = min(run.best, measure)
+        return n_taken
+
+    def _step(self, n_steps: int) -> tuple[int, bool, float]:
+        """At most so many steps; return how many, whether the working set is solved, and the last share."""
+        run = self.run
+        enough = run.aim * self._largest
+        enough_b = _INTERCEPT_SHARE * run.aim * max(abs(run.value), 1e-300)
+        loss, penalty, violation, residual, share, n_taken, numbers = self._loop.step(
+            self._columns, self._starts, self._triple, _REDUCTION, _MOST_SWEEPS, n_steps, enough, enough_b
+        )
+        run.value = loss + penalty
+        run.gap = run.residual = math.nan
+        run.n_passes += numbers / self._numbers
+        is_solved = (violation <= enough and residual <= enough_b) or share == 0
+        return n_taken, is_solved, share
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a certificate costs more than some steps."""
+        return self.objective.n_samples * len(self.W) < _LARGE and self.W.size <= _SMALL
+
+    @property
+    def _numbers(self) -> float:
+        """Numbers of X times outputs: what a pass visits."""
+        return float(self.objective._stored_numbers) * len(self.W)  # type: ignore[attr-defined]
+
+    def is_met(self, tol: float) -> bool:
+        """Whether the criterion of the module's description is met."""
+        run = self.run
+        if not self.has_penalty:
+            return run.residual <= tol
+        return run.gap <= tol * max(abs(run.value), float(np.finfo(np.float64).eps))
+
+    def outcome(self, tol: float | None) -> Outcome | None:
+        """How the fit ends here, if it does."""
+        run = self.run
+        if not run.is_checked or tol is None:
+            return None
+        if self.is_met(tol):
+            if self.has_penalty:
+                share = run.gap / abs(run.value) if run.value else 0.0
+                return Outcome(True, f"the duality gap fell to {share:.2g} of the objective")
+            if self.objective._separates(self.W, self.b):
+                return Outcome(False, _NO_MINIMUM)
+            return Outcome(True, f"the gradient fell to {run.residual:.2g} of that at zero")
+        if run.n_stalled >= _MOST_STALLED or run.n_failures >= 2:
+            if not self.has_penalty and self.objective._separates(self.W, self.b):
+                return Outcome(False, _NO_MINIMUM)
+            return Outcome(False, self._stuck())
+        return None
+
+    def _stuck(self) -> str:
+        run = self.run
+        reached = (
+            f"duality gap {run.gap:.2g}" if self.has_penalty else f"relative residual {run.residual:.2g}"
+        )
+        advice = "use dtype=float64" if self.dtype == np.float32 else "raise tol, or scale the features alike"
+        return f"no step lowers the objective beyond the rounding of {self.dtype} ({reached}); {advice}"
+
+    # ------------------------------------------------ what the fit sees
+
+    def reached(self) -> Step:
+        """Return the iterate as a step of the fit."""
+        run = self.run
+        if not run.is_checked:
+            self._take_over()
+        return Step(
+            self.W,
+            self.b,
+            run.value,
+            run.n_passes,
+            dual_gap=None if math.isnan(run.gap) else run.gap,
+            residual=None if math.isnan(run.residual) else run.residual,
+            value_is_estimate=not run.is_checked and self.dtype == np.float32,
+            state=self.state,
+        )
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what the next iteration needs besides W and b."""
+        arrays = {"features": self._features, "columns": self._columns, "starts": self._starts}
+        found: dict[str, Any] = arrays | self._loop.state() | asdict(self.run)
+        return found | {"largest": self._largest}
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        self._enter(saved["features"])
+        self._columns, self._starts = saved["columns"], saved["starts"]
+        self._largest = saved["largest"]
+        self._loop.set_state(saved)
+        self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
+        if self.run.is_checked:
+            self._loop.slopes(self._slopes)
+            gradient = self.objective._adjoint(self._slopes, self.dtype)  # type: ignore[attr-defined]
+            self._gradient, self._intercept_gradient = gradient

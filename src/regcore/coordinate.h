@@ -1,0 +1,206 @@
+/*
+ * Coordinate descent on a quadratic model of the loss, a column of X at a time: see coordinate.c.
+ *
+ * X's columns come in the compute type; everything about the samples is held in double, so that float32 columns lose
+ * nothing but their own digits.  With t = delta x the change of the scores of one class, the model's slopes v follow
+ * from what is kept:
+ *
+ *     one output       v = u                        u += h t
+ *     cross_entropy    v_c = u_c - p_c m            u_c += q_c t,  m += q_c t         (q = weight p)
+ *     squared_hinge    v_c = u_c - k_c z - e_c r    u_c += h_c t,  z += e_c t,  r += k_c t
+ *
+ * The second is the whole matrix weight (diag(p) - p p'), not its diagonal, for one more array: m = sum_c q_c ds_c.  In
+ * the third, e_c is 1 for the samples of class c and k_c 2 weight for those of other classes that class c violates the
+ * margin of; z and r are the changes of the own score and of the others', weighted.
+ */
+#ifndef REGCORE_COORDINATE_H
+#define REGCORE_COORDINATE_H
+
+#include "kernels.h"
+#include "simd.h"
+
+#if LANES > 1
+typedef double vwide_unaligned __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+RC_INLINE vwide w_load(const double *p) { return *(const vwide_unaligned *)p; }
+RC_INLINE void w_store(double *p, vwide w) { *(vwide_unaligned *)p = w; }
+#else
+RC_INLINE vwide w_load(const double *p) { return *p; }
+RC_INLINE void w_store(double *p, vwide w) { *p = w; }
+#endif
+
+/* ---------------------------------------------------------------- dense columns, a multiple of LANES long */
+
+RC_INLINE vwide wide_column(const rc_column *x, int64_t i) { return v_widen(v_load((const real *)x->values + i)); }
+
+RC_INLINE vwide wide_slope(const rc_model_class *q, const int form, int64_t i)
+{
+    vwide v = w_load(q->slope + i);
+    if (form == RC_CROSS_ENTROPY_MODEL) v -= w_load(q->share + i) * w_load(q->mean + i);
+    if (form == RC_SQUARED_HINGE_MODEL)
+        v -= w_load(q->share + i) * w_load(q->mean + i) + w_load(q->own + i) * w_load(q->pull + i);
+    return v;
+}
+
+RC_INLINE vwide wide_curvature(const rc_model_class *q, const int form, int64_t i)
+{
+    const vwide h = w_load(q->curvature + i);
+    return form == RC_CROSS_ENTROPY_MODEL ? h - h * w_load(q->share + i) : h;
+}
+
+RC_INLINE double dense_slope(const rc_column *x, const rc_model_class *q, const int form, double *curvature)
+{
+    vwide sum[2] = {w_zero(), w_zero()}, square[2] = {w_zero(), w_zero()};
+    int64_t i = 0;
+    if (curvature) {
+        for (; i < x->n; i += LANES) {
+            const vwide xi = wide_column(x, i);
+            sum[0] += xi * wide_slope(q, form, i);
+            square[0] += xi * xi * wide_curvature(q, form, i);
+        }
+        *curvature = w_sum(square[0]);
+        return w_sum(sum[0]);
+    }
+    for (; i + 2 * LANES <= x->n; i += 2 * LANES)
+        RC_UNROLL for (int u = 0; u < 2; u++) sum[u] +=
+            wide_column(x, i + u * LANES) * wide_slope(q, form, i + u * LANES);
+    for (; i < x->n; i += LANES) sum[0] += wide_column(x, i) * wide_slope(q, form, i);
+    return w_sum(sum[0] + sum[1]);
+}
+
+RC_INLINE void dense_step(const rc_column *x, const rc_model_class *q, const int form, double delta)
+{
+    for (int64_t i = 0; i < x->n; i += LANES) {
+        const vwide t = wide_column(x, i) * delta, bent = w_load(q->curvature + i) * t;
+        w_store(q->slope + i, w_load(q->slope + i) + bent);
+        w_store(q->change + i, w_load(q->change + i) + t);
+        if (form == RC_CROSS_ENTROPY_MODEL) w_store(q->mean + i, w_load(q->mean + i) + bent);
+        if (form == RC_SQUARED_HINGE_MODEL) {
+            w_store(q->mean + i, w_load(q->mean + i) + w_load(q->own + i) * t);
+            w_store(q->pull + i, w_load(q->pull + i) + w_load(q->share + i) * t);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- nonzeros */
+
+RC_INLINE double slope_at(const rc_model_class *q, const int form, int64_t i)
+{
+    double v = q->slope[i];
+    if (form == RC_CROSS_ENTROPY_MODEL) v -= q->share[i] * q->mean[i];
+    if (form == RC_SQUARED_HINGE_MODEL) v -= q->share[i] * q->mean[i] + q->own[i] * q->pull[i];
+    return v;
+}
+
+RC_INLINE double curvature_at(const rc_model_class *q, const int form, int64_t i)
+{
+    return form == RC_CROSS_ENTROPY_MODEL ? q->curvature[i] * (1 - q->share[i]) : q->curvature[i];
+}
+
+RC_INLINE double sparse_slope(const rc_column *x, const rc_model_class *q, const int form, double *curvature)
+{
+    const real *values = x->values;
+    double sum[4] = {0}, square = 0;
+    int64_t j = 0;
+    if (curvature) {
+        for (; j < x->n; j++) {
+            const double value = values[j];
+            sum[0] += value * slope_at(q, form, x->rows[j]);
+            square += value * value * curvature_at(q, form, x->rows[j]);
+        }
+        *curvature = square;
+        return sum[0];
+    }
+    for (; j + 4 <= x->n; j += 4)
+        RC_UNROLL for (int u = 0; u < 4; u++) sum[u] += values[j + u] * slope_at(q, form, x->rows[j + u]);
+    for (; j < x->n; j++) sum[0] += values[j] * slope_at(q, form, x->rows[j]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+RC_INLINE void sparse_step(const rc_column *x, const rc_model_class *q, const int form, double delta)
+{
+    const real *values = x->values;
+    for (int64_t j = 0; j < x->n; j++) {
+        const int64_t i = x->rows[j];
+        const double t = values[j] * delta, bent = q->curvature[i] * t;
+        q->slope[i] += bent;
+        q->change[i] += t;
+        if (form == RC_CROSS_ENTROPY_MODEL) q->mean[i] += bent;
+        if (form == RC_SQUARED_HINGE_MODEL) {
+            q->mean[i] += q->own[i] * t;
+            q->pull[i] += q->share[i] * t;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the table's entries */
+
+#define FOR_MODEL(form, call)                                                                                          \
+    switch (form) {                                                                                                    \
+    case RC_ONE_OUTPUT_MODEL: call(RC_ONE_OUTPUT_MODEL);                                                               \
+    case RC_CROSS_ENTROPY_MODEL: call(RC_CROSS_ENTROPY_MODEL);                                                         \
+    case RC_SQUARED_HINGE_MODEL: call(RC_SQUARED_HINGE_MODEL);                                                         \
+    }
+
+static double column_slope(const rc_column *x, const rc_model_class *q, double *curvature)
+{
+#define COLUMN_SLOPE(form) return x->rows ? sparse_slope(x, q, form, curvature) : dense_slope(x, q, form, curvature)
+    FOR_MODEL(q->form, COLUMN_SLOPE)
+    return 0;
+#undef COLUMN_SLOPE
+}
+
+static void column_step(const rc_column *x, const rc_model_class *q, double delta)
+{
+#define COLUMN_STEP(form)                                                                                              \
+    if (x->rows)                                                                                                       \
+        sparse_step(x, q, form, delta);                                                                                \
+    else                                                                                                               \
+        dense_step(x, q, form, delta);                                                                                 \
+    break
+    FOR_MODEL(q->form, COLUMN_STEP)
+#undef COLUMN_STEP
+}
+
+/* out += factor x */
+static void column_add(const rc_column *x, double factor, double *out)
+{
+    const real *values = x->values;
+    if (x->rows)
+        for (int64_t j = 0; j < x->n; j++) out[x->rows[j]] += factor * values[j];
+    else
+        for (int64_t i = 0; i < x->n; i += LANES) w_store(out + i, w_load(out + i) + factor * wide_column(x, i));
+}
+
+/* Weighted sum of x and of x^2 */
+static double column_moments(const rc_column *x, const double *w, double *square)
+{
+    const real *values = x->values;
+    double first = 0, second = 0;
+    if (x->rows) {
+        for (int64_t j = 0; j < x->n; j++) {
+            const double value = values[j], share = w[x->rows[j]];
+            first += share * value;
+            second += share * value * value;
+        }
+    } else {
+        vwide sum = w_zero(), squares = w_zero();
+        for (int64_t i = 0; i < x->n; i += LANES) {
+            const vwide value = wide_column(x, i), share = w_load(w + i) * value;
+            sum += share;
+            squares += share * value;
+        }
+        first = w_sum(sum);
+        second = w_sum(squares);
+    }
+    *square = second;
+    return first;
+}
+
+/* values = factor (values - center) */
+static void column_standardize(void *values, int64_t n, double center, double factor)
+{
+    real *x = values;
+    for (int64_t i = 0; i < n; i++) x[i] = (real)(factor * (x[i] - center));
+}
+
+#endif
