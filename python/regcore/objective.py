@@ -334,8 +334,9 @@ class Objective:
             grad_W, grad_b = out
         except (TypeError, ValueError):
             raise TypeError("out must be a pair of arrays (grad_W, grad_b)") from None
-        inputs = [*given, self._y, self._weights, self.mean, self.scale]
-        inputs += self._X if isinstance(self._X, tuple) else (self._X,)
+        X = self._X if isinstance(self._X, tuple) else (self._X,)
+        borrowed = (*given, self._y, self._weights, self.mean, self.scale, *X)
+        inputs = [array for array in borrowed if isinstance(array, np.ndarray)]
         for name, array, shape in (("grad_W", grad_W, W.shape), ("grad_b", grad_b, W.shape[:-1])):
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != W.dtype:
                 got = (
@@ -348,8 +349,9 @@ class Objective:
                 )
             if not array.flags.carray:
                 raise ValueError(f"out: {name} must be C-contiguous, aligned and writeable")
-            if any(isinstance(i, np.ndarray) and np.may_share_memory(array, i) for i in inputs):
-                raise ValueError(f"out: {name} must not overlap an input")
+            for given_array in inputs:  # a loop: an expression would cost as much as the check itself
+                if np.may_share_memory(array, given_array):
+                    raise ValueError(f"out: {name} must not overlap an input")
         if np.may_share_memory(grad_W, grad_b):
             raise ValueError("out: grad_W and grad_b must not overlap")
         return grad_W, grad_b

@@ -22,7 +22,7 @@ extern const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL);
 const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .level = STRING(RC_LEVEL),
     .lanes = LANES,
-    .row_tile = DOT_ROWS > LANES ? DOT_ROWS : LANES,
+    .row_tile = DOT_ROWS,
     .real_size = sizeof(real),
     .pack_rows = pack_rows,
     .pack_columns = pack_columns,

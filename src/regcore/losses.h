@@ -23,6 +23,7 @@
 #include "kernels.h"
 #include "simd.h"
 
+#define LOSS_VECTORS (RC_VECTOR_BYTES == 64 ? 2 : 1) /* vectors of rows that a loss works on at once */
 #define CLASS_RUN 32 /* a float32 sum over the classes starts anew after so many: its error grows with their number */
 
 /* Makes the block loss `name` from name##_rows, which handles one vector of rows: s[c*ld] are their scores of class c,
@@ -42,32 +43,74 @@
 #define ROWS(name)                                                                                                     \
     RC_INLINE vwide name##_rows(real *s, int64_t ld, int64_t C, vreal label, vreal weight, vreal *zero_if_finite)
 
-ROWS(cross_entropy)
+/* n vectors of rows at once: their chains of dependent operations run side by side */
+RC_INLINE vwide cross_entropy_rows(const int n, real *s, int64_t ld, int64_t C, const real *label, const real *weight,
+                                   vreal *zero_if_finite)
 {
-    vreal largest = v_load(s), own = v_set(0);
-    for (int64_t c = 0; c < C; c++) {
-        const vreal score = v_load(s + c * ld);
-        *zero_if_finite += score * REAL_C(0.0);
-        largest = v_max(largest, score);
-        own = v_select(label == (real)c, score, own);
+    vreal y[LOSS_VECTORS], largest[LOSS_VECTORS], own[LOSS_VECTORS], rest[LOSS_VECTORS], own_exp[LOSS_VECTORS];
+    RC_UNROLL for (int i = 0; i < n; i++)
+    {
+        y[i] = v_load(label + i * LANES);
+        largest[i] = v_load(s + i * LANES);
+        own[i] = rest[i] = own_exp[i] = v_set(0);
     }
-    vreal rest = v_set(0), own_exp = v_set(0);
-    for (int64_t first = 0; first < C; first += CLASS_RUN) {
-        vreal run = v_set(0);
-        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++) {
-            const vreal e = v_exp_nonpositive(v_load(s + c * ld) - largest);
-            v_store(s + c * ld, e);
-            run += v_select(label == (real)c, v_set(0), e);
-            own_exp = v_select(label == (real)c, e, own_exp);
+    vreal class_ = v_set(0);
+    for (int64_t c = 0; c < C; c++, class_ += REAL_C(1.0)) RC_UNROLL for (int i = 0; i < n; i++)
+        {
+            const vreal score = v_load(s + c * ld + i * LANES);
+            zero_if_finite[i] += score * REAL_C(0.0);
+            largest[i] = v_max(largest[i], score);
+            own[i] = v_join(own[i], v_where(y[i] == class_, score));
         }
-        rest += run;
+    class_ = v_set(0);
+    for (int64_t first = 0; first < C; first += CLASS_RUN) {
+        vreal run[LOSS_VECTORS];
+        RC_UNROLL for (int i = 0; i < n; i++) run[i] = v_set(0);
+        for (int64_t c = first; c < C && c < first + CLASS_RUN; c++, class_ += REAL_C(1.0))
+            RC_UNROLL for (int i = 0; i < n; i++)
+            {
+                real *at = s + c * ld + i * LANES;
+                const vreal e = v_exp_nonpositive(v_load(at) - largest[i]);
+                const vmask is_own = y[i] == class_;
+                v_store(at, e);
+                run[i] += v_where_not(is_own, e);
+                own_exp[i] = v_join(own_exp[i], v_where(is_own, e));
+            }
+        RC_UNROLL for (int i = 0; i < n; i++) rest[i] += run[i];
     }
-    const vreal factor = weight / (rest + own_exp);
-    for (int64_t c = 0; c < C; c++) v_store(s + c * ld, factor * v_select(label == (real)c, -rest, v_load(s + c * ld)));
-    const vreal loss = v_log1p_nonnegative(rest + (own_exp - REAL_C(1.0))) + (largest - own);
-    return v_widen(loss);
+    vreal factor[LOSS_VECTORS], own_slope[LOSS_VECTORS];
+    vwide loss = w_zero();
+    RC_UNROLL for (int i = 0; i < n; i++)
+    {
+        const vreal w = v_load(weight + i * LANES);
+        factor[i] = w / (rest[i] + own_exp[i]);
+        own_slope[i] = factor[i] * -rest[i];
+        loss += v_widen(w) * v_widen(v_log1p_nonnegative(rest[i] + (own_exp[i] - REAL_C(1.0))) + (largest[i] - own[i]));
+    }
+    class_ = v_set(0);
+    for (int64_t c = 0; c < C; c++, class_ += REAL_C(1.0)) RC_UNROLL for (int i = 0; i < n; i++)
+        {
+            real *at = s + c * ld + i * LANES;
+            v_store(at, v_select(y[i] == class_, own_slope[i], factor[i] * v_load(at)));
+        }
+    return loss;
 }
-DEFINE_LOSS(cross_entropy)
+
+static double cross_entropy(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                            double *check)
+{
+    const real *label = y, *weight = w;
+    vwide sum = w_zero();
+    vreal zero_if_finite[LOSS_VECTORS];
+    for (int i = 0; i < LOSS_VECTORS; i++) zero_if_finite[i] = v_set(0);
+    int64_t r = 0;
+    for (; r + LOSS_VECTORS * LANES <= n_padded; r += LOSS_VECTORS * LANES)
+        sum += cross_entropy_rows(LOSS_VECTORS, (real *)S + r, ld, C, label + r, weight + r, zero_if_finite);
+    for (; r < n_padded; r += LANES)
+        sum += cross_entropy_rows(1, (real *)S + r, ld, C, label + r, weight + r, zero_if_finite);
+    for (int i = 0; i < LOSS_VECTORS; i++) *check += w_sum(v_widen(zero_if_finite[i]));
+    return w_sum(sum);
+}
 
 RC_INLINE vwide soft_rows(real *s, int64_t ld, int64_t C, const real *t, int64_t ldt, vreal weight,
                           vreal *zero_if_finite)

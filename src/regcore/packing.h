@@ -135,13 +135,26 @@ static void load_vector(const rc_vector *v, const rc_rows *rows, int64_t first, 
 {
     const char *base = v->data;
     real *out = dst;
+    if (v->stride == 0) {
+#define LOAD_ONE(type, convert)                                                                                        \
+    {                                                                                                                  \
+        type item;                                                                                                     \
+        const real x = LOAD(type, convert, base);                                                                      \
+        for (int64_t i = 0; i < n; i++) out[i] = x;                                                                    \
+    }
+        FOR_STORAGE(v->dtype, LOAD_ONE)
+#undef LOAD_ONE
+    } else if (!rows->index && rows->step * v->stride == rc_item_size(v->dtype)) {
+        convert_run(base + rc_row_at(rows, first) * v->stride, v->dtype, n, out);
+    } else {
 #define LOAD_VECTOR(type, convert)                                                                                     \
     for (int64_t i = 0; i < n; i++) {                                                                                  \
         type item;                                                                                                     \
         out[i] = LOAD(type, convert, base + rc_row_at(rows, first + i) * v->stride);                                   \
     }
-    FOR_STORAGE(v->dtype, LOAD_VECTOR)
+        FOR_STORAGE(v->dtype, LOAD_VECTOR)
 #undef LOAD_VECTOR
+    }
     for (int64_t i = n; i < padded; i++) out[i] = 0;
 }
 

@@ -6,19 +6,21 @@
 
 enum {
     BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
-    MANY_CLASSES = 64,       /* from here on blocks are larger, so that W and G are read less often, and packed */
+    MANY_CLASSES = 64,       /* from here on rows are packed and their scores transposed */
+    CLASSES_AT_ONCE = 12,    /* scores by rows read a row once for so many */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
     MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
-    LARGEST_CHUNK = 4096,        /* float32 sums start anew after so many rows: their error does not grow with N */
+    LARGEST_CHUNK = 4096,        /* and they join in double: the error of float32 sums does not grow with N */
     SMALLEST_CHUNK = 256,
     SPARSE_CHUNKS = 8,
     SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
     SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
-    WORK_PER_THREAD = 1 << 20    /* multiply-adds that repay waking a thread */
+    WORK_PER_THREAD = 4 << 20,   /* multiply-adds that repay waking a thread, */
+    SPARSE_WORK = 1 << 20        /* and those of CSR, which take longer */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -31,14 +33,17 @@ static int64_t row_start(const rc_plan *plan, int64_t row)
 }
 
 /*
- * Scores by rows end each sum with a tree of shuffles, about 4 cycles a class and row; scores by transposed rows cost
- * about 2.3 cycles for each vector of a row.  So the first pays for few classes, the second for many.  In the second each
- * score is one sum over the features and each entry of the gradient one over the rows of a chunk, whatever the number
- * of classes: that is how a model of a stack keeps its bits when others come and go.
+ * Scores by rows end each sum with a tree of shuffles, about 1.5 cycles a class and row; scores by transposed rows cost
+ * about 3 cycles for each vector of a row, but have longer loops.  So the first pays for few classes, the second for
+ * many.  In the second each score is one chain of sums over the features, and each entry of the gradient sums runs of
+ * rows that follow from N and D alone, whatever the number of classes: that is how a model of a stack keeps its bits
+ * when others come and go.
  */
 static int few_classes(const rc_plan *plan)
 {
-    return !plan->problem->is_stack && (plan->MC <= 3 || 5 * plan->MC <= 3 * plan->shape.n_vectors);
+    const int64_t n_vectors = plan->shape.n_vectors;
+    if (plan->problem->is_stack) return 0;
+    return plan->MC <= 3 || (plan->MC < MANY_CLASSES && plan->MC * (48 + n_vectors) <= 104 * n_vectors);
 }
 
 /*
@@ -66,7 +71,7 @@ static void choose_views(rc_plan *plan, rc_dtype real)
         plan->column_source = direct_columns ? DIRECT : PACKED;
     } else if (few_classes(plan)) {
         plan->scores_view = plan->gradient_view = BY_ROWS;
-        plan->row_source = direct_rows && !(collides && plan->MC > 3) ? DIRECT : PACKED;
+        plan->row_source = direct_rows && !(collides && plan->MC > CLASSES_AT_ONCE) ? DIRECT : PACKED;
     } else if (row_like) {
         plan->scores_view = BY_TRANSPOSED_ROWS;
         plan->gradient_view = BY_ROWS;
@@ -207,7 +212,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        const int64_t block_bytes = plan->MC < MANY_CLASSES && !problem->is_stack ? BLOCK_BYTES : 2 * BLOCK_BYTES;
+        /* larger blocks where W and G are large, too: they are read for each */
+        const int64_t block_bytes = (plan->scores_view == BY_TRANSPOSED_ROWS ? 2 : 1) * BLOCK_BYTES;
         plan->block = clamp(block_bytes / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }
@@ -322,7 +328,7 @@ int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const double rows = (double)plan->rows.n;
     const double numbers = plan->sparse ? plan->nonzeros : rows * (double)plan->D;
-    const double useful = numbers * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
+    const double useful = numbers * (double)(2 * plan->MC + 4) / (plan->sparse ? SPARSE_WORK : WORK_PER_THREAD);
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;
 }

@@ -10,7 +10,8 @@
  *
  * Both keep a tile of accumulators in registers: about 24 of them hide the latency of two FMA ports, and a tile of
  * 6 x 4 needs 10 loads for 24 FMAs.  The trees that end a dot cost about 3 operations a sum, so dot pays where k is
- * long against the number of classes; the driver chooses.
+ * long against the number of classes; the plan chooses.  A tile starts from zero and is added to `out` at its end: the
+ * error of a long sum is that of the sum of its runs.
  */
 #ifndef REGCORE_PRODUCTS_H
 #define REGCORE_PRODUCTS_H
@@ -19,26 +20,35 @@
 #include "packing.h"
 #include "simd.h"
 
+/* dot: DOT_ROWS rows are summed together at the end; DOT_ROWS_FEW of them have their sums in registers for up to
+ * DOT_FEW classes, DOT_ROWS_MANY for more. */
 #if RC_VECTOR_BYTES == 64 /* 32 registers */
-#define DOT_ROWS 8
-#define DOT_CLASSES 3
+#define DOT_CLASSES 6
+#define DOT_ROWS_FEW 8
 #define OUTER_VECTORS_FEW 8
 #define OUTER_VECTORS 4
 #else /* 16 registers */
-#define DOT_ROWS 4
-#if RC_VECTOR_BYTES == 32
-#define DOT_CLASSES 3
-#else
-#define DOT_CLASSES 2
-#endif
+#define DOT_CLASSES (RC_VECTOR_BYTES == 32 ? 3 : 2)
+#define DOT_ROWS_FEW 4
 #define OUTER_VECTORS_FEW 4
 #define OUTER_VECTORS 2
 #endif
+#define DOT_FEW 3
+#define DOT_ROWS_MANY 4
+#define DOT_ROWS (DOT_ROWS_FEW > LANES ? DOT_ROWS_FEW : LANES)
+#define DOT_ROWS_AT(ct) ((ct) <= DOT_FEW ? DOT_ROWS_FEW : DOT_ROWS_MANY)
+#define DOT_ACCUMULATORS                                                                                               \
+    (DOT_CLASSES * DOT_ROWS_MANY > DOT_FEW * DOT_ROWS_FEW ? DOT_CLASSES * DOT_ROWS_MANY : DOT_FEW * DOT_ROWS_FEW)
 #define OUTER_CLASSES_FEW 3
 #define OUTER_CLASSES 6
 
+/* Prefetches in an inner iteration.  Together the two products have about one for each vector of a block of few
+ * classes: what comes in bursts, or at the same time as many misses of L1, is dropped. */
+#define PREFETCHES(ct) (RC_VECTOR_BYTES == 64 && (ct) <= 3 ? 4 : 1)
+
 /* Long sums run in pieces whose operands stay in L1. */
-#define DOT_PIECE (4096 / (int)sizeof(real) / LANES)
+#define DOT_PIECE (2048 / (int)sizeof(real) / LANES)
+#define DOT_PANEL 2 /* tiles of classes that meet a few rows in turn */
 #define OUTER_PIECE 128
 
 RC_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -63,10 +73,18 @@ RC_INLINE const char *take_ahead(rc_ahead *ahead, int64_t n)
     return first;
 }
 
+RC_INLINE const char *prefetch_ahead(const int n, const char *ahead, ptrdiff_t step)
+{
+    rc_prefetch(ahead);
+    if (n == 1) return ahead + step;
+    RC_UNROLL for (int i = 1; i < n; i++) rc_prefetch(ahead + i * step);
+    return ahead + n * step;
+}
+
 /* ---------------------------------------------------------------- tiles */
 
-typedef void dot_fn(const real *A, int64_t lda, const void *const *B, int64_t v0, int64_t v1, const rc_row_shape *shape,
-                    const char *ahead, ptrdiff_t step, real *out, int64_t ld, int64_t n_out);
+typedef void dot_fn(const real *A, int64_t lda, const void *const *B, int64_t n_rows, int64_t v0, int64_t v1,
+                    const rc_row_shape *shape, const char *ahead, ptrdiff_t step, vreal *sums);
 typedef void outer_fn(const real *A, int64_t lda, const void *const *B, int64_t n, int64_t offset, int64_t last_offset,
                       const char *ahead, ptrdiff_t step, real *out, int64_t ld);
 typedef struct {
@@ -87,7 +105,9 @@ typedef struct {
 #define OUTER_TILES_MANY JOIN(OUTER_TILES_, OUTER_VECTORS)
 #define OUTER_NAMES_FEW JOIN(OUTER_NAMES_, OUTER_VECTORS_FEW)
 #define OUTER_NAMES_MANY JOIN(OUTER_NAMES_, OUTER_VECTORS)
-#if DOT_CLASSES > 2
+#if DOT_CLASSES > 3
+#define DOT_NAMES NAMED(dot_1), NAMED(dot_2), NAMED(dot_3), NAMED(dot_4), NAMED(dot_5), NAMED(dot_6)
+#elif DOT_CLASSES > 2
 #define DOT_NAMES NAMED(dot_1), NAMED(dot_2), NAMED(dot_3)
 #else
 #define DOT_NAMES NAMED(dot_1), NAMED(dot_2)
@@ -121,18 +141,46 @@ RC_INLINE const tile_table *tiles_for(rc_dtype stored)
 
 /* ---------------------------------------------------------------- products */
 
-/* out[c][j] += A[c] . B[j] */
+/* out[c][j] += sum of the lanes of sums[c][j], j < n_out */
+static void sum_lanes(const vreal *sums, int64_t C, real *out, int64_t ld, int64_t n_out)
+{
+    for (int64_t c = 0; c < C; c++, out += ld)
+        for (int64_t j = 0; j < DOT_ROWS; j += LANES) {
+            vreal group[LANES];
+            RC_UNROLL for (int i = 0; i < LANES; i++) group[i] = sums[c * DOT_ROWS + j + i];
+            const vreal sum = v_sums(group);
+            if (j + LANES <= n_out)
+                v_store(out + j, v_load(out + j) + sum);
+            else {
+                real some[LANES];
+                v_store(some, sum);
+                for (int64_t i = 0; j + i < n_out; i++) out[j + i] += some[i];
+            }
+        }
+}
+
+/* out[c][j] += A[c] . B[j]. A few rows meet all classes of a panel while they are in L1, and so does a piece of A. */
 static void dot(const tile_table *tiles, const real *A, int64_t lda, int64_t C, const void *const *B, int64_t n_out,
                 const rc_row_shape *shape, rc_ahead *ahead, real *out, int64_t ld)
 {
     const pieces sums = cut(shape->n_vectors, DOT_PIECE), classes = cut(C, DOT_CLASSES);
+    vreal lanes[DOT_PANEL * DOT_CLASSES * DOT_ROWS];
     for (int64_t p = 0, v = 0; p < sums.n; v += piece(&sums, p++))
         for (int64_t j = 0; j < n_out; j += DOT_ROWS)
-            for (int64_t t = 0, c = 0; t < classes.n; c += piece(&classes, t++)) {
-                const ptrdiff_t step = ahead->step;
-                const char *next = take_ahead(ahead, piece(&sums, p));
-                tiles->dot[piece(&classes, t) - 1](A + c * lda, lda, B + j, v, v + piece(&sums, p), shape, next, step,
-                                                   out + c * ld + j, ld, n_out - j);
+            for (int64_t t = 0, c = 0, n; t < classes.n; t += DOT_PANEL, c += n) {
+                const int64_t step = DOT_ROWS_AT(classes.length);
+                for (int64_t r = 0; r < DOT_ROWS; r += step) {
+                    n = 0;
+                    for (int64_t i = t; i < classes.n && i < t + DOT_PANEL; n += piece(&classes, i++)) {
+                        const int64_t ct = piece(&classes, i);
+                        const ptrdiff_t ahead_step = ahead->step;
+                        const char *next =
+                            take_ahead(ahead, piece(&sums, p) * (step / DOT_ROWS_AT(ct)) * PREFETCHES(ct));
+                        tiles->dot[ct - 1](A + (c + n) * lda, lda, B + j + r, step, v, v + piece(&sums, p), shape, next,
+                                           ahead_step, lanes + n * DOT_ROWS + r);
+                    }
+                }
+                sum_lanes(lanes, n, out + c * ld + j, ld, n_out - j);
             }
 }
 
@@ -149,9 +197,10 @@ static void outer(const tile_table *tiles, const real *A, int64_t lda, int64_t C
             const int64_t last = end == shape->n_vectors ? shape->last_offset : (end - 1) * LANES;
             for (int64_t t = 0, c = 0; t < classes.n; c += piece(&classes, t++)) {
                 const ptrdiff_t step = ahead->step;
-                const char *next = take_ahead(ahead, piece(&sums, p));
-                tiles->outer[piece(&classes, t) - 1][vt - 1](A + c * lda + k, lda, B + k, piece(&sums, p), v * LANES,
-                                                             last, next, step, out + c * ld + v * LANES, ld);
+                const int64_t ct = piece(&classes, t);
+                const char *next = take_ahead(ahead, piece(&sums, p) * PREFETCHES(ct));
+                tiles->outer[ct - 1][vt - 1](A + c * lda + k, lda, B + k, piece(&sums, p), v * LANES, last, next, step,
+                                             out + c * ld + v * LANES, ld);
             }
         }
 }
@@ -167,7 +216,7 @@ static void fill_rows(const real *b, int64_t C, int64_t n, real *S, int64_t ld)
 static void scores_rows(const void *W, const void *b, int64_t C, const void *const *x, rc_dtype stored, int64_t n,
                         const rc_row_shape *shape, rc_ahead *ahead, void *S, int64_t ld)
 {
-    const int64_t tile = DOT_ROWS > LANES ? DOT_ROWS : LANES, tiled = ceil_div(n, tile) * tile;
+    const int64_t tiled = ceil_div(n, DOT_ROWS) * DOT_ROWS;
     fill_rows(b, C, tiled, S, ld);
     dot(tiles_for(stored), W, shape->packed, C, x, tiled, shape, ahead, S, ld);
 }

@@ -32,11 +32,13 @@ typedef uint64_t ureal;
 #define RC_INLINE static inline __attribute__((always_inline, unused))
 #define RC_RESTRICT __restrict__
 #define RC_UNROLL _Pragma("GCC unroll 16")
-#define rc_prefetch(p) __builtin_prefetch((p), 0, 2)
+#define RC_ROLLED _Pragma("GCC unroll 1")
+#define rc_prefetch(p) __builtin_prefetch((p), 0, 3)
 #else
 #define RC_INLINE static inline
 #define RC_RESTRICT
 #define RC_UNROLL
+#define RC_ROLLED
 #define rc_prefetch(p) ((void)(p))
 #endif
 
@@ -60,9 +62,11 @@ RC_INLINE vwide v_widen(vreal v) { return __builtin_convertvector(v, vwide); }
 RC_INLINE vreal v_narrow(vwide w) { return __builtin_convertvector(w, vreal); }
 RC_INLINE double w_sum(vwide w)
 {
-    double sum = 0;
-    for (int i = 0; i < LANES; i++) sum += w[i];
-    return sum;
+    double sums[LANES];
+    memcpy(sums, &w, sizeof sums);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) sums[i] += sums[i + n];
+    return sums[0];
 }
 #else
 #define LANES 1
@@ -105,8 +109,34 @@ RC_INLINE double w_sum(vwide w) { return w; }
 #define v_pin(x) ((void)0)
 #endif
 
+/* a > b ? a : b and a < b ? a : b: of a NaN and b, b. Compilers do not find x86's single instructions for them. */
+#if RC_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define X86_PREFIX _mm512_
+#elif RC_VECTOR_BYTES == 32 && defined(__AVX__)
+#define X86_PREFIX _mm256_
+#elif RC_VECTOR_BYTES == 16 && defined(__SSE2__)
+#define X86_PREFIX _mm_
+#endif
+#ifdef X86_PREFIX
+#include <immintrin.h>
+#if RC_REAL_BITS == 32
+#define X86_SUFFIX _ps
+#else
+#define X86_SUFFIX _pd
+#endif
+#define X86_NAME__(prefix, name, suffix) prefix##name##suffix
+#define X86_NAME_(prefix, name, suffix) X86_NAME__(prefix, name, suffix)
+#define X86(name) X86_NAME_(X86_PREFIX, name, X86_SUFFIX)
+RC_INLINE vreal v_max(vreal a, vreal b) { return (vreal)X86(max)(a, b); }
+RC_INLINE vreal v_min(vreal a, vreal b) { return (vreal)X86(min)(a, b); }
+#else
 RC_INLINE vreal v_max(vreal a, vreal b) { return v_select(a > b, a, b); }
 RC_INLINE vreal v_min(vreal a, vreal b) { return v_select(a < b, a, b); }
+#endif
+/* a where m, else 0; a where not m, else 0; and a | b: of two that are nowhere both different from 0, the other one */
+RC_INLINE vreal v_where(vmask m, vreal a) { return v_select(m, a, v_set(0)); }
+RC_INLINE vreal v_where_not(vmask m, vreal a) { return v_select(m, v_set(0), a); }
+RC_INLINE vreal v_join(vreal a, vreal b) { return v_from_bits(v_bits(a) | v_bits(b)); }
 RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 
 /*

@@ -9,64 +9,57 @@
 
 /* ---------------------------------------------------------------- dot */
 
-RC_INLINE void NAMED(dot_step)(const int ct, vreal *acc, const real *a, int64_t lda, const STORED *const *B,
-                               int64_t offset)
+RC_INLINE void NAMED(dot_step)(const int ct, const int rt, vreal *acc, const real *a, int64_t lda,
+                               const STORED *const *B, int64_t offset)
 {
     vreal w[DOT_CLASSES];
     RC_UNROLL for (int c = 0; c < ct; c++) w[c] = v_load(a + c * lda);
-    RC_UNROLL for (int j = 0; j < DOT_ROWS; j++)
+    RC_UNROLL for (int j = 0; j < rt; j++)
     {
         vreal x = LOAD_STORED(B[j] + offset);
         v_pin(x);
-        RC_UNROLL for (int c = 0; c < ct; c++) acc[c * DOT_ROWS + j] += w[c] * x;
+        RC_UNROLL for (int c = 0; c < ct; c++) acc[c * rt + j] += w[c] * x;
     }
 }
 
-/* out[c][j] += vectors [v0, v1) of the sum; the last vector of all lies at last_offset in B. */
-RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const void *const *B, int64_t v0, int64_t v1,
-                               const rc_row_shape *shape, const char *ahead, ptrdiff_t step, real *out, int64_t ld,
-                               int64_t n_out)
+/* sums[c][j] = vectors [v0, v1) of the products, for n_rows rows of which a few at a time have their sums in registers;
+ * the last vector of all lies at last_offset in B. */
+RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const void *const *B, int64_t n_rows,
+                               int64_t v0, int64_t v1, const rc_row_shape *shape, const char *ahead, ptrdiff_t step,
+                               vreal *sums)
 {
-    enum { GROUPS = (DOT_CLASSES * DOT_ROWS + LANES - 1) / LANES };
-    vreal acc[GROUPS * LANES];
-    real sums[GROUPS * LANES];
-    const STORED *rows[DOT_ROWS];
-    RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) rows[j] = B[j];
-    RC_UNROLL for (int i = 0; i < ct * DOT_ROWS; i++) acc[i] = v_set(0);
-
+    const int rt = DOT_ROWS_AT(ct);
     const int64_t regular = v1 < shape->n_vectors ? v1 : shape->n_vectors - 1;
-    for (int64_t k = v0 * LANES; k < regular * LANES; k += LANES, ahead += step) {
-        rc_prefetch(ahead);
-        NAMED(dot_step)(ct, acc, A + k, lda, rows, k);
+    for (int64_t first = 0; first < n_rows; first += rt) {
+        vreal acc[DOT_ACCUMULATORS];
+        const STORED *rows[DOT_ROWS_FEW];
+        RC_UNROLL for (int j = 0; j < rt; j++) rows[j] = B[first + j];
+        RC_UNROLL for (int i = 0; i < ct * rt; i++) acc[i] = v_set(0);
+        for (int64_t k = v0 * LANES; k < regular * LANES; k += LANES) {
+            ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
+            NAMED(dot_step)(ct, rt, acc, A + k, lda, rows, k);
+        }
+        if (regular < v1) NAMED(dot_step)(ct, rt, acc, A + regular * LANES, lda, rows, shape->last_offset);
+        RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < rt; j++) sums[c * DOT_ROWS + first + j] =
+            acc[c * rt + j];
     }
-    if (regular < v1) NAMED(dot_step)(ct, acc, A + regular * LANES, lda, rows, shape->last_offset);
-
-    RC_UNROLL for (int g = 0; g * LANES < ct * DOT_ROWS; g++)
-    {
-        vreal group[LANES];
-        RC_UNROLL for (int i = 0; i < LANES; i++) group[i] =
-            g * LANES + i < ct * DOT_ROWS ? acc[g * LANES + i] : v_set(0);
-        v_store(sums + g * LANES, v_sums(group));
-    }
-    if (n_out >= DOT_ROWS) {
-        RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < DOT_ROWS; j++) out[c * ld + j] +=
-            sums[c * DOT_ROWS + j];
-    } else
-        for (int c = 0; c < ct; c++)
-            for (int j = 0; j < n_out; j++) out[c * ld + j] += sums[c * DOT_ROWS + j];
 }
 
 #define DOT_TILE(ct)                                                                                                   \
-    static void NAMED(dot_##ct)(const real *A, int64_t lda, const void *const *B, int64_t v0, int64_t v1,              \
-                                const rc_row_shape *shape, const char *ahead, ptrdiff_t step, real *out, int64_t ld,   \
-                                int64_t n_out)                                                                         \
+    static void NAMED(dot_##ct)(const real *A, int64_t lda, const void *const *B, int64_t n_rows, int64_t v0,          \
+                                int64_t v1, const rc_row_shape *shape, const char *ahead, ptrdiff_t step, vreal *sums) \
     {                                                                                                                  \
-        NAMED(dot_tile)(ct, A, lda, B, v0, v1, shape, ahead, step, out, ld, n_out);                                    \
+        NAMED(dot_tile)(ct, A, lda, B, n_rows, v0, v1, shape, ahead, step, sums);                                      \
     }
 DOT_TILE(1)
 DOT_TILE(2)
 #if DOT_CLASSES > 2
 DOT_TILE(3)
+#endif
+#if DOT_CLASSES > 3
+DOT_TILE(4)
+DOT_TILE(5)
+DOT_TILE(6)
 #endif
 
 /* ---------------------------------------------------------------- outer */
@@ -76,15 +69,13 @@ RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int6
                                  real *out, int64_t ld)
 {
     vreal acc[OUTER_CLASSES * OUTER_VECTORS_FEW], x[OUTER_VECTORS_FEW];
-    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] =
-        v_load(out + c * ld + v * LANES);
+    RC_UNROLL for (int i = 0; i < ct * vt; i++) acc[i] = v_set(0);
     for (int64_t k = 0; k < n; k++) {
         const STORED *b = B[k];
         RC_UNROLL for (int v = 0; v < vt - 1; v++) x[v] = LOAD_STORED(b + offset + v * LANES);
         x[vt - 1] = LOAD_STORED(b + last_offset);
         RC_UNROLL for (int v = 0; v < vt; v++) v_pin(x[v]);
-        rc_prefetch(ahead);
-        ahead += step;
+        ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
         RC_UNROLL for (int c = 0; c < ct; c++)
         {
             vreal a = v_set(A[c * lda + k]);
@@ -93,7 +84,10 @@ RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int6
         }
     }
     RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++)
-        v_store(out + c * ld + v * LANES, acc[c * vt + v]);
+    {
+        real *o = out + c * ld + v * LANES;
+        v_store(o, v_load(o) + acc[c * vt + v]);
+    }
 }
 
 #define OUTER_TILE(ct, vt)                                                                                             \

@@ -1,0 +1,81 @@
+"""Sums over many samples: the gradient's error must not grow with their number, whatever the data.
+
+At W = 0 each sample's slopes are known exactly, and sums of one-signed or constant features round the same
+way again and again: what float32 loses then is not averaged away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from problems import relative_error
+
+import regcore
+from regcore import _core
+
+N_CLASSES = 10
+TOLERANCE = {np.float32: 3e-6, np.float64: 1e-12}
+
+
+@pytest.fixture(params=_core.available_isas())
+def isa(request):
+    """Run a test at every CPU level of this machine."""
+    _core.select_isa(request.param)
+    yield request.param
+    _core.select_isa(None)
+
+
+def hostile_features(rng, n_samples, n_features, storage):
+    """Constant and one-signed columns; uint8: pixels."""
+    if storage == "uint8":
+        X = rng.integers(0, 256, (n_samples, n_features), dtype=np.uint8)
+        X[:, ::3] = (1, 100, 255, 3)[n_features % 4]
+        return X
+    X = rng.random((n_samples, n_features)).astype(storage)
+    for column, value in enumerate((1, 3.14159, 0.1)):
+        X[:, column] = value
+    X[:, 3] = 1 + X[:, 3] / 1000
+    return X
+
+
+def exact_sum(A):
+    """Sum of the rows, in pieces: NumPy adds rows one by one."""
+    return np.sum([piece.sum(axis=0) for piece in np.array_split(A, 300)], axis=0)
+
+
+def gradient_at_zero(X, y, loss):
+    """The gradient at W = 0, from the sums of the classes in float64."""
+    others, own = (1 / N_CLASSES, 1 / N_CLASSES - 1) if loss == "cross_entropy" else (1.0, 1.0 - N_CLASSES)
+    rows = [exact_sum(X[y == c].astype(np.float64)) for c in range(N_CLASSES)]
+    total = np.sum(rows, axis=0)
+    return np.array([others * (total - row) + own * row for row in rows]) / len(y)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("storage", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("n_features", [5, 40])
+def test_error_does_not_grow_with_the_number_of_samples(isa, rng, n_features, storage, order, loss):
+    dtype = np.float64 if storage == "float64" else np.float32
+    n_samples = 20_000 if isa == "plain" else 400_000
+    X = np.asarray(hostile_features(rng, n_samples, n_features, storage), order=order)
+    y = (rng.random(n_samples) ** 3 * N_CLASSES).astype(np.int64)
+    W = np.zeros((N_CLASSES, n_features), dtype)
+    value, grad_W, _ = regcore.loss_and_grad(X, y, W, loss=loss)
+    exact = np.log(N_CLASSES) if loss == "cross_entropy" else N_CLASSES - 1
+    assert abs(value / exact - 1) < TOLERANCE[dtype]
+    assert relative_error(grad_W, gradient_at_zero(X, y, loss)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [40, 300])
+def test_bits_of_a_model_do_not_depend_on_how_many_stand_beside_it(isa, rng, n_features, dtype):
+    n_samples, n_models = 1500, 31
+    X = rng.standard_normal((n_samples, n_features)).astype(dtype)
+    y = rng.integers(0, N_CLASSES, n_samples)
+    W = rng.standard_normal((n_models, N_CLASSES, n_features)).astype(dtype) / dtype(n_features)
+    b = rng.standard_normal((n_models, N_CLASSES)).astype(dtype)
+    all_at_once = regcore.Objective(X, y, n_models=n_models).value_and_grad(W, b)
+    some = regcore.Objective(X, y, n_models=n_models - 11).value_and_grad(W[11:], b[11:])
+    for expected, actual in zip(all_at_once, some, strict=True):
+        np.testing.assert_array_equal(actual, expected[11:])
