@@ -113,8 +113,11 @@ def test_the_command_of_the_pictures(tmp_path, monkeypatch, capsys):
         pytest.skip(said)
     assert (tmp_path / "golub-l1.png").stat().st_size > 10_000
     content = json.loads((tmp_path / "golub-l1.json").read_text())
-    assert [c["name"] for c in content["curves"]] == ["regcore lbfgs float32", "regcore lbfgs float64"]
-    assert "| regcore lbfgs float64 |" in (tmp_path / "convergence.md").read_text()
+    assert [c["name"] for c in content["curves"]] == [
+        "regcore newton-cd float32",
+        "regcore newton-cd float64",
+    ]
+    assert "| regcore newton-cd float64 |" in (tmp_path / "convergence.md").read_text()
 
 
 def test_the_command_of_the_pairs(tmp_path, monkeypatch, capsys):
