@@ -84,7 +84,7 @@ def peers(X: np.ndarray, y: np.ndarray, splits: list[Any]) -> dict[str, Callable
             Cs=C,
             cv=splits,
             solver=solver,
-            l1_ratios=l1_ratios,
+            l1_ratios=np.array(l1_ratios),
             refit=False,
             random_state=0,
             n_jobs=2,

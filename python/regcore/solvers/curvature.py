@@ -34,7 +34,7 @@ _MOST_FEATURES = 2500  # of a block
 _MOST_NUMBERS = 1 << 25  # of all blocks together
 _KEPT_RIDGES = 2
 _CHUNK = 2048  # rows that are held as dense numbers at a time
-_FEW_NUMBERS = 1 << 20  # blocks with fewer are kept in double
+_FEW_NUMBERS = 1 << 16  # blocks with fewer are kept in double
 _RARE = 0.5  # a feature is rare in the sample below this share of its second moment
 _FIXED = 1e3  # a coordinate with so many times its curvature added is solved for by itself ...
 _REDUCED = 0.8  # ... if no more than this share of a block is left
@@ -74,7 +74,7 @@ class Metric:
             # free coordinates first; the ones that fill up the smaller blocks are held by their own `extra`
             self._order = np.argsort(~free, axis=1, kind="stable")[:, : max(int(n_free.max()), 1)]
             pick = self._order
-            blocks = np.stack([block[np.ix_(i, i)] for block, i in zip(blocks, pick, strict=True)])
+            blocks = np.stack([block[i].take(i, axis=1) for block, i in zip(blocks, pick, strict=True)])
             extra = np.take_along_axis(extra, pick, axis=1)
         factor = np.empty_like(blocks)
         extra = np.ascontiguousarray(extra)
