@@ -41,8 +41,8 @@ class Scaling:
         steps = {
             "none": [],
             "divide": [f"divided by {self.divisor:g}"],
-            "standardise": ["standardised (mean and variance of the training part)"],
-            "max_abs": ["divided by their largest magnitude in the training part"],
+            "standardise": ["standardised (mean and variance of the samples trained on)"],
+            "max_abs": ["divided by their largest magnitude in the samples trained on"],
         }[self.kind]
         if self.power != 1:
             steps.insert(1 if self.kind == "divide" else 0, describe_power(self.power))
