@@ -249,15 +249,15 @@ class RegularizationPathDisplay:
         order = np.argsort(-largest, kind="stable")[: max(0, n_labels)]
         named = [int(f) for f in order if largest[f] > 0]
         self.lines_ = []
-        for f in range(weights.shape[1]):
+        for f in np.flatnonzero(weights.any(axis=0)):  # of the many that stay zero, one line tells
             settings: dict[str, Any] = {"color": FAINT, "linewidth": 0.8, "alpha": 0.5, "zorder": 1}
             if f in named:
-                colour = COLOURS[named.index(f) % len(COLOURS)]
+                colour = COLOURS[named.index(int(f)) % len(COLOURS)]
                 settings = {
                     "color": colour,
                     "linewidth": 1.7,
                     "zorder": 2,
-                    "label": plain(self.feature_names[f]),
+                    "label": plain(self.feature_names[int(f)]),
                 }
             self.lines_ += top.plot(self.alphas, weights[:, f], **(settings | line_kw))
         for axes in self.axes_:
