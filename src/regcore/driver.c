@@ -691,7 +691,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     c->parameters = q;
     c->control = control;
     c->n_threads = rc_useful_threads(p, control->n_threads);
-    const int64_t most_tasks = p->shared_gradient ? (p->super_block + p->block - 1) / p->block + p->MC : p->n_chunks;
+    int64_t most_tasks = p->shared_gradient ? (p->super_block + p->block - 1) / p->block + p->MC : p->n_chunks;
+    if (p->sparse && with_gradient && most_tasks < feature_tasks(p->D)) most_tasks = feature_tasks(p->D);
     if (c->n_threads > most_tasks) c->n_threads = (int)most_tasks;
 
     /* one allocation: the pieces in order, each aligned to a cache line */
