@@ -46,6 +46,7 @@ _WITHOUT_TOL = 1e-6
 _LARGE = 10_000  # scores; from there on a certificate costs less than a few steps ...
 _SMALL = 1 << 18  # weights of a model, of which several are certified at once
 _FIRST_AIM = 0.03  # ... and the first of a neighbour is taken at this violation, in case something is missing
+_WORTH_A_LOOK = 4.0  # passes that steps have cost, after which a certificate is cheap
 _MOST_STALLED = 8  # certificates that are no better than the best
 _AT_ROUNDING = 1e-6
 
@@ -102,6 +103,8 @@ class _Run:
     n_passes: float = 0.0
     is_checked: int = 0  # the gap and the slopes are those of this point
     n_steps: int = 0  # since the last certificate
+    n_passes_checked: float = 0.0  # at the last certificate
+    is_solved: int = 1  # the working set, to its aim, by the last step
     size: int = 0  # of the working set
     aim: float = _LOOSEST  # relative violation in the working set at which it counts as solved
     target: float = math.nan  # the same once nothing is missing
@@ -223,7 +226,7 @@ class Descent:
             )
         else:
             run.residual = float(self.objective._stationarity(self.W, self.b, (grad_W, grad_b)))
-        run.is_checked, run.n_steps = 1, 0
+        run.is_checked, run.n_steps, run.n_passes_checked = 1, 0, run.n_passes
 
     # ------------------------------------------------ from one penalty to the next
 
@@ -389,6 +392,8 @@ class Descent:
         if outside > 2 * run.aim or run.size == 0:
             run.aim = min(_LOOSEST, max(_SHARE_OF_OUTSIDE * outside, run.target))
             return
+        if not run.is_solved:
+            return
         measure = run.gap / max(abs(run.value), 1e-300) if self.has_penalty else run.residual
         missing = measure / tol if tol else 10.0
         aim = run.aim * min(max(0.5 / missing, 0.01), 0.3)
@@ -406,7 +411,8 @@ class Descent:
         n_taken, is_solved, share = self._step(n_steps)
         run.n_steps += n_taken
         run.n_failures = run.n_failures + 1 if share == 0 else 0
-        if is_solved or run.n_steps >= _MOST_STEPS:
+        run.is_solved = int(is_solved)
+        if is_solved or run.n_steps >= _MOST_STEPS or run.n_passes - run.n_passes_checked >= _WORTH_A_LOOK:
             self.check()
             measure = run.gap if self.has_penalty else run.residual
             run.n_stalled = run.n_stalled + 1 if measure > 0.9 * run.best else 0
