@@ -36,7 +36,7 @@ __all__ = ["Descent", "newton_cd"]
 
 _LEAST_SIZE = 100  # weights that enter the working set at a time, at least
 _REDUCTION = 0.3  # of the steps of a sweep, at which the sweeps of a model end
-_MOST_SWEEPS = 60
+_FIRST_SWEEPS, _MOST_SWEEPS = 8, 60  # of a model; few while it will soon be another one
 _MOST_STEPS = 25  # between two certificates
 _LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
 _SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
@@ -105,6 +105,7 @@ class _Run:
     n_steps: int = 0  # since the last certificate
     n_passes_checked: float = 0.0  # at the last certificate
     is_solved: int = 1  # the working set, to its aim, by the last step
+    n_sweeps: int = 0  # of a step at most
     size: int = 0  # of the working set
     aim: float = _LOOSEST  # relative violation in the working set at which it counts as solved
     target: float = math.nan  # the same once nothing is missing
@@ -412,8 +413,11 @@ class Descent:
         run.n_steps += n_taken
         run.n_failures = run.n_failures + 1 if share == 0 else 0
         run.is_solved = int(is_solved)
-        if is_solved or run.n_steps >= _MOST_STEPS or run.n_passes - run.n_passes_checked >= _WORTH_A_LOOK:
+        has_cost = run.n_passes - run.n_passes_checked >= _WORTH_A_LOOK
+        if is_solved or has_cost or run.n_steps >= _MOST_STEPS:
             self.check()
+            if not is_solved:
+                run.n_sweeps = min(2 * run.n_sweeps, _MOST_SWEEPS)
             measure = run.gap if self.has_penalty else run.residual
             run.n_stalled = run.n_stalled + 1 if measure > 0.9 * run.best else 0
             run.best = min(run.best, measure)
@@ -422,10 +426,12 @@ class Descent:
     def _step(self, n_steps: int) -> tuple[int, bool, float]:
         """At most so many steps; return how many, whether the working set is solved, and the last share."""
         run = self.run
+        if not run.n_sweeps:
+            run.n_sweeps = _MOST_SWEEPS if self.is_small else _FIRST_SWEEPS
         enough = run.aim * self._largest
         enough_b = _INTERCEPT_SHARE * run.aim * max(abs(run.value), 1e-300)
         loss, penalty, violation, residual, share, n_taken, numbers = self._loop.step(
-            self._columns, self._starts, self._triple, _REDUCTION, _MOST_SWEEPS, n_steps, enough, enough_b
+            self._columns, self._starts, self._triple, _REDUCTION, run.n_sweeps, n_steps, enough, enough_b
         )
         run.value = loss + penalty
         run.gap = run.residual = math.nan
