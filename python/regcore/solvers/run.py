@@ -230,7 +230,7 @@ class Run:
         self.history: list[HistoryEntry] = []
         self.stopped_by: list[Callback] = []
         self.is_stopped = False
-        self.is_over = False
+        self.is_over = self.is_interrupted = False
         self.converged, self.must_warn, self.message = False, True, "interrupted before it began"
         self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
         if (resumed := checkpoints.resumed) is not None:
@@ -271,6 +271,7 @@ class Run:
                 value = float(self.problem.objective.value(self.last.W, self.last.b))
                 self.last = replace(self.last, value=value, n_passes=self.last.n_passes + 1)
         except KeyboardInterrupt:
+            self.is_interrupted = True
             self.converged, self.must_warn = False, True
             n_iter = len(self.history)
             self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
@@ -279,6 +280,7 @@ class Run:
             self.is_over = True
             if steps is not None:
                 steps.close()
+            self.last = replace(self.last, state=None)  # which holds all that the solver worked with
         best = 0 if self.early_stopping is None else self.early_stopping.best_iteration
         if self.early_stopping is not None and 0 < best < len(self.history):
             self.message += f"; {self.early_stopping._account}"
