@@ -366,6 +366,31 @@ cdef int _poll(void *context) noexcept nogil:
         return PyErr_CheckSignals()
 
 
+cdef class Stop:
+    """A flag that ends the core's calls of the threads that heed it, as a KeyboardInterrupt does the main thread's."""
+
+    cdef volatile int raised  # written under the GIL, read without it
+
+    def set(self):
+        """Raise the flag, for good."""
+        self.raised = 1
+
+    def is_set(self):
+        """Whether it has been raised."""
+        return self.raised != 0
+
+    def heed(self):
+        """Let the core's calls of this thread, which is not the main one, end with this flag."""
+        _heeded.stop = self
+
+
+_heeded = threading.local()
+
+
+cdef int _poll_stop(void *context) noexcept nogil:
+    return (<Stop>context).raised
+
+
 cdef int _dtype_code(cnp.dtype dtype) noexcept:
     """The core's code of a NumPy type in native byte order; -1 if it has none."""
     cdef int num = dtype.type_num
@@ -1177,9 +1202,15 @@ cdef void _control(rc_control *control, int n_threads, rc_workspace *workspace) 
     control.n_threads = n_threads
     control.workspace = workspace
     control.poll = NULL
+    control.poll_context = NULL
+    cdef Stop stop
     if threading.get_ident() == _main_thread:  # signals arrive nowhere else
         control.poll = _poll
-    control.poll_context = NULL
+        return
+    stop = getattr(_heeded, "stop", None)  # which lives as long as the thread
+    if stop is not None:
+        control.poll = _poll_stop
+        control.poll_context = <void *>stop
 
 
 # ---------------------------------------------------------------- penalties
