@@ -422,6 +422,35 @@ cdef int _code(cnp.ndarray array, str argument) except -1:
     return code
 
 
+cdef void _bounds(cnp.ndarray array, uintptr_t *first, uintptr_t *end) noexcept:
+    """The memory between the first byte of an array and the last."""
+    cdef int i
+    cdef cnp.npy_intp span
+    first[0] = <uintptr_t>cnp.PyArray_DATA(array)
+    end[0] = first[0] + <uintptr_t>cnp.PyArray_ITEMSIZE(array) if cnp.PyArray_SIZE(array) else first[0]
+    for i in range(cnp.PyArray_NDIM(array)):
+        span = (cnp.PyArray_DIM(array, i) - 1) * cnp.PyArray_STRIDE(array, i)
+        if end[0] > first[0] and span < 0:
+            first[0] -= <uintptr_t>-span
+        elif end[0] > first[0]:
+            end[0] += <uintptr_t>span
+
+
+def may_overlap(cnp.ndarray array not None, tuple others):
+    """Whether the bounds of an array and of one among `others` overlap, as numpy.may_share_memory; of many, faster.
+
+    What is no array is left out.
+    """
+    cdef uintptr_t first, end, other_first, other_end
+    _bounds(array, &first, &end)
+    for other in others:
+        if isinstance(other, cnp.ndarray):
+            _bounds(other, &other_first, &other_end)
+            if first < other_end and other_first < end:
+                return True
+    return False
+
+
 cdef object _raise(rc_status status, const rc_error *error, object argument=None):
     """The exception for a status that is not RC_OK."""
     cdef str name, what, value
@@ -1323,9 +1352,8 @@ cdef cnp.ndarray _dense(object array, str name, object shape, object dtype=None,
 
 
 cdef int _apart(cnp.ndarray out, tuple inputs) except -1:
-    for array in inputs:
-        if np.may_share_memory(out, array):
-            raise ValueError("out must not overlap the other arrays")
+    if may_overlap(out, inputs):
+        raise ValueError("out must not overlap the other arrays")
     return 0
 
 
