@@ -590,6 +590,14 @@ cdef class Problem:
             out.n = index.shape[0]
         return 0
 
+    cdef int _standardization(self, object pair, const double **center, const double **scale) except -1:
+        """Mean and scale of the features, or NULL; `pair` is None without any."""
+        center[0] = scale[0] = NULL
+        if pair is not None:
+            center[0] = _doubles(pair[0], self.n_features)
+            scale[0] = _doubles(pair[1], self.n_features)
+        return 0
+
     cdef int _parameters(self, cnp.ndarray W, object b, rc_parameters *out) except -1:
         cdef int code = _code(W, "W")
         if code != RC_FLOAT32 and code != RC_FLOAT64:
@@ -622,9 +630,7 @@ cdef class Problem:
         parameters.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
         if rows is None:
             parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         _control(&control, n_threads, self.workspace)
         out.value = <double *>cnp.PyArray_DATA(values)
         out.grad_W = NULL if grad_W is None else cnp.PyArray_DATA(<cnp.ndarray>grad_W)
@@ -649,9 +655,7 @@ cdef class Problem:
         self._rows(None, &all_rows)
         self._parameters(W, b, &parameters)
         parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         point.u = self._dual(u, parameters.real, &point.u_stride)
         point.shrink = _doubles(shrink, self.n_models)
         point.lose = _doubles(lose, self.n_models * n_labels)
@@ -691,9 +695,7 @@ cdef class Problem:
         parameters.center = parameters.scale = NULL
         parameters.penalty = rc_penalty(0, 0, 0)
         parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         data = self._dual(u, parameters.real, &u_stride)
         _control(&control, n_threads, self.workspace)
         out.value = NULL
@@ -726,9 +728,7 @@ cdef class Problem:
         cdef rc_status status
         self._rows(rows, &selected)
         self._parameters(W, b, &parameters)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         _control(&control, n_threads, self.workspace)
         out.scores = out.probabilities = NULL
         out.labels = NULL
@@ -767,9 +767,7 @@ cdef class Problem:
         cdef uint64_t key = seed
         cdef const double *center = NULL
         cdef const double *scale = NULL
-        if standardize is not None:
-            center = _doubles(standardize[0], self.n_features)
-            scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &center, &scale)
         with nogil:
             status = rc_sgd_curvature(&self.problem, center, scale, key, n_rows, found, &error)
         _check(status, &error)
@@ -808,10 +806,7 @@ cdef class StochasticGradient:
         problem._parameters(W, b, &parameters)
         options.real = parameters.real
         options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
-        options.center = options.scale = NULL
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         options.batch_size, options.eta0, options.rate, options.power = batch_size, eta0, rate, power
         options.momentum, options.intercept_rate, options.dropout = momentum, intercept_rate, dropout
         options.average_from, options.seed = average_from, seed
@@ -866,11 +861,7 @@ cdef class StochasticGradient:
         """Go on from such a state."""
         cdef rc_sgd_state state
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         state.epoch, state.t, state.n_averaged = given["epoch"], given["t"], given["n_averaged"]
         with self.lock:
             rc_sgd_set_state(self.sgd, &state)
@@ -928,10 +919,7 @@ cdef class DualAscent:
             raise TypeError(f"dtype must be float32 or float64; got {self.dtype}")
         options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
         options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
-        options.center = options.scale = NULL
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         options.proximal, options.seed = proximal, seed
         options.metric = _doubles(metric, problem.n_features)
         if self.dual is not NULL:
@@ -1032,11 +1020,7 @@ cdef class DualAscent:
         """Go on from such a state, after a `refresh`."""
         cdef rc_dual_state state
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         state.curvature, state.inverse_step = given["curvature"], given["inverse_step"]
         state.intercept, state.epoch = given["intercept_step"], given["epoch"]
         with self.lock:
@@ -1084,9 +1068,7 @@ cdef class CoordinateDescent:
         options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
         options.center = options.scale = NULL
         options.intercept = intercept
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         if self.loop is not NULL:
             raise RuntimeError("a CoordinateDescent is made once")
         self.problem, self.borrowed = problem, standardize
@@ -1200,11 +1182,7 @@ cdef class CoordinateDescent:
         cdef rc_error error
         cdef rc_status status
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         with self.lock:
             status = rc_coordinate_set_state(self.loop, &state, &error)
         _check(status, &error)
@@ -1217,6 +1195,16 @@ cdef class CoordinateDescent:
         state.scores = <double *>cnp.PyArray_DATA(scores)
         state.W, state.b = <double *>cnp.PyArray_DATA(weights), <double *>cnp.PyArray_DATA(intercepts)
         return {"scores": scores, "weights": weights, "intercepts": intercepts}
+
+
+cdef int _restore(dict arrays, object given) except -1:
+    """Fill the arrays of a state with those of a given one."""
+    for name, array in arrays.items():
+        if given[name].shape != array.shape or given[name].dtype != array.dtype:
+            raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                             f"got {given[name].shape} and {given[name].dtype}")
+        array[...] = given[name]
+    return 0
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:
