@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import regcore
+from regcore import _core
 
 N_SAMPLES, N_FEATURES, N_CLASSES = 12, 5, 3
 BIG = 2**64 - 1
@@ -323,3 +324,27 @@ regcore.loss_and_grad(np.eye(2), [0, 1], np.zeros((2, 2)))
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_memory_that_may_overlap():
+    # the same answers as NumPy's, for views of every kind
+    base = np.zeros((12, 10))
+    views = [
+        base,
+        base[2:5],
+        base[5:],
+        base[::-2, 3:4],
+        base[:, ::-1],
+        base[::-1, ::-1][3:5],
+        base.T[4],
+        base[3:3],
+        base[7, 2],
+        base.view(np.uint8)[6:8, 1:3],
+        np.zeros(7),
+        np.zeros((3, 0, 2)),
+        np.broadcast_to(base[4, 4:5], (5, 3)),
+    ]
+    for first in views:
+        for second in views:
+            pair = np.asarray(first), np.asarray(second)
+            assert _core.may_overlap(pair[0], (None, "X", pair[1])) == np.may_share_memory(*pair)

@@ -335,8 +335,7 @@ class Objective:
         except (TypeError, ValueError):
             raise TypeError("out must be a pair of arrays (grad_W, grad_b)") from None
         X = self._X if isinstance(self._X, tuple) else (self._X,)
-        borrowed = (*given, self._y, self._weights, self.mean, self.scale, *X)
-        inputs = [array for array in borrowed if isinstance(array, np.ndarray)]
+        inputs = (*given, self._y, self._weights, self.mean, self.scale, *X)
         for name, array, shape in (("grad_W", grad_W, W.shape), ("grad_b", grad_b, W.shape[:-1])):
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != W.dtype:
                 got = (
@@ -349,10 +348,9 @@ class Objective:
                 )
             if not array.flags.carray:
                 raise ValueError(f"out: {name} must be C-contiguous, aligned and writeable")
-            for given_array in inputs:  # a loop: an expression would cost as much as the check itself
-                if np.may_share_memory(array, given_array):
-                    raise ValueError(f"out: {name} must not overlap an input")
-        if np.may_share_memory(grad_W, grad_b):
+            if _core.may_overlap(array, inputs):
+                raise ValueError(f"out: {name} must not overlap an input")
+        if _core.may_overlap(grad_W, (grad_b,)):
             raise ValueError("out: grad_W and grad_b must not overlap")
         return grad_W, grad_b
 

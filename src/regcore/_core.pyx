@@ -422,6 +422,35 @@ cdef int _code(cnp.ndarray array, str argument) except -1:
     return code
 
 
+cdef void _bounds(cnp.ndarray array, uintptr_t *first, uintptr_t *end) noexcept:
+    """The memory between the first byte of an array and the last."""
+    cdef int i
+    cdef cnp.npy_intp span
+    first[0] = <uintptr_t>cnp.PyArray_DATA(array)
+    end[0] = first[0] + <uintptr_t>cnp.PyArray_ITEMSIZE(array) if cnp.PyArray_SIZE(array) else first[0]
+    for i in range(cnp.PyArray_NDIM(array)):
+        span = (cnp.PyArray_DIM(array, i) - 1) * cnp.PyArray_STRIDE(array, i)
+        if end[0] > first[0] and span < 0:
+            first[0] -= <uintptr_t>-span
+        elif end[0] > first[0]:
+            end[0] += <uintptr_t>span
+
+
+def may_overlap(cnp.ndarray array not None, tuple others):
+    """Whether the bounds of an array and of one among `others` overlap, as numpy.may_share_memory; of many, faster.
+
+    What is no array is left out.
+    """
+    cdef uintptr_t first, end, other_first, other_end
+    _bounds(array, &first, &end)
+    for other in others:
+        if isinstance(other, cnp.ndarray):
+            _bounds(other, &other_first, &other_end)
+            if first < other_end and other_first < end:
+                return True
+    return False
+
+
 cdef object _raise(rc_status status, const rc_error *error, object argument=None):
     """The exception for a status that is not RC_OK."""
     cdef str name, what, value
@@ -561,6 +590,14 @@ cdef class Problem:
             out.n = index.shape[0]
         return 0
 
+    cdef int _standardization(self, object pair, const double **center, const double **scale) except -1:
+        """Mean and scale of the features, or NULL; `pair` is None without any."""
+        center[0] = scale[0] = NULL
+        if pair is not None:
+            center[0] = _doubles(pair[0], self.n_features)
+            scale[0] = _doubles(pair[1], self.n_features)
+        return 0
+
     cdef int _parameters(self, cnp.ndarray W, object b, rc_parameters *out) except -1:
         cdef int code = _code(W, "W")
         if code != RC_FLOAT32 and code != RC_FLOAT64:
@@ -593,9 +630,7 @@ cdef class Problem:
         parameters.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
         if rows is None:
             parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         _control(&control, n_threads, self.workspace)
         out.value = <double *>cnp.PyArray_DATA(values)
         out.grad_W = NULL if grad_W is None else cnp.PyArray_DATA(<cnp.ndarray>grad_W)
@@ -620,9 +655,7 @@ cdef class Problem:
         self._rows(None, &all_rows)
         self._parameters(W, b, &parameters)
         parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         point.u = self._dual(u, parameters.real, &point.u_stride)
         point.shrink = _doubles(shrink, self.n_models)
         point.lose = _doubles(lose, self.n_models * n_labels)
@@ -662,9 +695,7 @@ cdef class Problem:
         parameters.center = parameters.scale = NULL
         parameters.penalty = rc_penalty(0, 0, 0)
         parameters.weight_sums = <const double *>cnp.PyArray_DATA(<cnp.ndarray>self.weight_sums)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         data = self._dual(u, parameters.real, &u_stride)
         _control(&control, n_threads, self.workspace)
         out.value = NULL
@@ -697,9 +728,7 @@ cdef class Problem:
         cdef rc_status status
         self._rows(rows, &selected)
         self._parameters(W, b, &parameters)
-        if standardize is not None:
-            parameters.center = _doubles(standardize[0], self.n_features)
-            parameters.scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &parameters.center, &parameters.scale)
         _control(&control, n_threads, self.workspace)
         out.scores = out.probabilities = NULL
         out.labels = NULL
@@ -738,9 +767,7 @@ cdef class Problem:
         cdef uint64_t key = seed
         cdef const double *center = NULL
         cdef const double *scale = NULL
-        if standardize is not None:
-            center = _doubles(standardize[0], self.n_features)
-            scale = _doubles(standardize[1], self.n_features)
+        self._standardization(standardize, &center, &scale)
         with nogil:
             status = rc_sgd_curvature(&self.problem, center, scale, key, n_rows, found, &error)
         _check(status, &error)
@@ -779,10 +806,7 @@ cdef class StochasticGradient:
         problem._parameters(W, b, &parameters)
         options.real = parameters.real
         options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
-        options.center = options.scale = NULL
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         options.batch_size, options.eta0, options.rate, options.power = batch_size, eta0, rate, power
         options.momentum, options.intercept_rate, options.dropout = momentum, intercept_rate, dropout
         options.average_from, options.seed = average_from, seed
@@ -837,11 +861,7 @@ cdef class StochasticGradient:
         """Go on from such a state."""
         cdef rc_sgd_state state
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         state.epoch, state.t, state.n_averaged = given["epoch"], given["t"], given["n_averaged"]
         with self.lock:
             rc_sgd_set_state(self.sgd, &state)
@@ -899,10 +919,7 @@ cdef class DualAscent:
             raise TypeError(f"dtype must be float32 or float64; got {self.dtype}")
         options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
         options.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
-        options.center = options.scale = NULL
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         options.proximal, options.seed = proximal, seed
         options.metric = _doubles(metric, problem.n_features)
         if self.dual is not NULL:
@@ -1003,11 +1020,7 @@ cdef class DualAscent:
         """Go on from such a state, after a `refresh`."""
         cdef rc_dual_state state
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         state.curvature, state.inverse_step = given["curvature"], given["inverse_step"]
         state.intercept, state.epoch = given["intercept_step"], given["epoch"]
         with self.lock:
@@ -1055,9 +1068,7 @@ cdef class CoordinateDescent:
         options.real = RC_FLOAT32 if self.dtype == np.float32 else RC_FLOAT64
         options.center = options.scale = NULL
         options.intercept = intercept
-        if standardize is not None:
-            options.center = _doubles(standardize[0], problem.n_features)
-            options.scale = _doubles(standardize[1], problem.n_features)
+        problem._standardization(standardize, &options.center, &options.scale)
         if self.loop is not NULL:
             raise RuntimeError("a CoordinateDescent is made once")
         self.problem, self.borrowed = problem, standardize
@@ -1171,11 +1182,7 @@ cdef class CoordinateDescent:
         cdef rc_error error
         cdef rc_status status
         cdef dict arrays = self._arrays(&state)
-        for name, array in arrays.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
-                                 f"got {given[name].shape} and {given[name].dtype}")
-            array[...] = given[name]
+        _restore(arrays, given)
         with self.lock:
             status = rc_coordinate_set_state(self.loop, &state, &error)
         _check(status, &error)
@@ -1188,6 +1195,16 @@ cdef class CoordinateDescent:
         state.scores = <double *>cnp.PyArray_DATA(scores)
         state.W, state.b = <double *>cnp.PyArray_DATA(weights), <double *>cnp.PyArray_DATA(intercepts)
         return {"scores": scores, "weights": weights, "intercepts": intercepts}
+
+
+cdef int _restore(dict arrays, object given) except -1:
+    """Fill the arrays of a state with those of a given one."""
+    for name, array in arrays.items():
+        if given[name].shape != array.shape or given[name].dtype != array.dtype:
+            raise ValueError(f"{name} must have shape {array.shape} and dtype {array.dtype}; "
+                             f"got {given[name].shape} and {given[name].dtype}")
+        array[...] = given[name]
+    return 0
 
 
 cdef const double *_doubles(object array, int64_t n) except? NULL:
@@ -1323,9 +1340,8 @@ cdef cnp.ndarray _dense(object array, str name, object shape, object dtype=None,
 
 
 cdef int _apart(cnp.ndarray out, tuple inputs) except -1:
-    for array in inputs:
-        if np.may_share_memory(out, array):
-            raise ValueError("out must not overlap the other arrays")
+    if may_overlap(out, inputs):
+        raise ValueError("out must not overlap the other arrays")
     return 0
 
 

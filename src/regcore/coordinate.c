@@ -922,8 +922,8 @@ rc_status rc_coordinate_add(rc_coordinate *s, const int64_t *features, int64_t n
             s->slot[features[j]] = (int32_t)s->n_columns;
             s->features[s->n_columns++] = features[j];
         }
-    memset(s->W + first * s->C, 0, (size_t)((s->n_columns - first) * s->C) * sizeof(double));
     if (s->n_columns == first) return RC_OK;
+    memset(s->W + first * s->C, 0, (size_t)((s->n_columns - first) * s->C) * sizeof(double));
     const int found = s->problem.X.indices ? gather_csr(s, first, control) : gather_dense(s, first, control);
     int has_memory = found >= 0;
     for (int64_t k = first; k < s->n_columns && has_memory && !found; k++) has_memory = standardize(s, k, &check);

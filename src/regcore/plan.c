@@ -20,11 +20,14 @@ enum {
     SPARSE_CHUNKS = 8,
     SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
     SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
-    WORK_PER_THREAD = 4 << 20,   /* multiply-adds that repay waking a thread, */
-    SPARSE_WORK = 3 << 19,       /* and those of CSR, which take longer: as long as */
-    NONZERO_WORK = 24,           /* what comes with a nonzero whatever the classes, */
-    TABLE_WORK = 12,             /* with a number in the tables, */
-    GRADIENT_WORK = 4            /* with one of the gradient that is returned */
+    WORK_PER_THREAD = 4 << 20,   /* multiply-adds that repay waking a thread; as long as some take */
+    ROW_WORK = 350,              /* a row, */
+    SCORE_WORK = 50,             /* and a score; */
+    SPARSE_WORK = 3 << 19,       /* those of CSR, which take longer; as long as some take */
+    SPARSE_ROW_WORK = 200,       /* a row, */
+    NONZERO_WORK = 24,           /* a nonzero whatever the classes, */
+    TABLE_WORK = 12,             /* a number in the tables, */
+    GRADIENT_WORK = 4            /* and one in the gradient that is returned */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -332,11 +335,13 @@ double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t 
 int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const double rows = (double)plan->rows.n;
-    double useful = rows * (double)plan->D * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
+    double useful = rows * (double)(plan->D * (2 * plan->MC + 4) + SCORE_WORK * plan->MC + ROW_WORK) / WORK_PER_THREAD;
     if (plan->sparse) {
         const double tables =
             plan->gradient_length ? (double)(TABLE_WORK * plan->n_table + GRADIENT_WORK * plan->D) : 0;
-        useful = (plan->nonzeros * (double)(2 * plan->MC + NONZERO_WORK) + tables * (double)plan->MC) / SPARSE_WORK;
+        useful = (rows * SPARSE_ROW_WORK + plan->nonzeros * (double)(2 * plan->MC + NONZERO_WORK) +
+                  tables * (double)plan->MC) /
+                 SPARSE_WORK;
     }
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;

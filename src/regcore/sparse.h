@@ -473,6 +473,16 @@ static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const 
 
 /* ---------------------------------------------------------------- tables */
 
+/* LANES rows of a panel, from features [d, d + LANES) of n rows of W, D apart */
+RC_INLINE void transpose_features(const real *w, int64_t D, int64_t d, int64_t n, const int width, real *t)
+{
+    vreal tile[LANES];
+    RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = i < width && i < n ? v_load(w + i * D + d) : v_set(0);
+    v_transpose(tile);
+    RC_UNROLL for (int i = 0; i < LANES; i++)
+        memcpy(t + i * width, &tile[TRANSPOSED_AT(i)], (size_t)width * sizeof(real));
+}
+
 /* Wt[d][c] = W[c][d], or W[c][columns[d]], the padding 0 */
 static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t *columns, int64_t first, int64_t end,
                               const rc_table *Wt)
@@ -480,9 +490,11 @@ static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t
     for (int64_t c = 0, width; c < C; c += width) {
         width = sparse_panel(C - c);
         const int64_t n = C - c < width ? C - c : width;
+        const int half = LANES / 2, quarter = LANES / 4; /* widths of narrow panels that are worth a transposition */
+        const int narrow = (width == half && half > 2) || (width == quarter && quarter > 2);
         const real *w = (const real *)W + c * D;
         real *t = (real *)Wt->data + c * Wt->panel_step;
-        if (columns || width % LANES || end - first < LANES) {
+        if (columns || (width % LANES && !narrow) || end - first < LANES) {
             for (int64_t k = 0; k < width; k++)
                 for (int64_t d = first; d < end; d++)
                     t[d * width + k] = k < n ? w[k * D + (columns ? columns[d] : d)] : 0;
@@ -490,7 +502,9 @@ static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t
         }
         for (int64_t dd = first; dd < end; dd += LANES) {
             const int64_t d = dd + LANES <= end ? dd : end - LANES;
-            for (int64_t k = 0; k < width; k += LANES) {
+            if (width == half) transpose_features(w, D, d, n, half, t + d * width);
+            if (width == quarter) transpose_features(w, D, d, n, quarter, t + d * width);
+            for (int64_t k = 0; k + LANES <= width; k += LANES) {
                 vreal tile[LANES];
                 RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = k + i < n ? v_load(w + (k + i) * D + d) : v_set(0);
                 v_transpose(tile);
@@ -500,24 +514,31 @@ static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t
     }
 }
 
-#define SUM_RUN (SPARSE_ROW > 512 ? SPARSE_ROW : 512)
+#define SUM_RUN 512
 
-/* added in double, rounded to the compute type once */
+/* A few numbers in each row: they are added up side by side, and then sorted. */
+RC_INLINE void sum_few(const real *G, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
+                       int64_t ld)
+{
+    double run[SUM_RUN];
+    const int64_t most = SUM_RUN / width;
+    for (int64_t first = 0; first < n; first += most) {
+        const int64_t rows = n - first < most ? n - first : most;
+        for (int64_t i = 0; i < rows * width; i++) run[i] = G[first * width + i];
+        for (int64_t t = 1; t < n_tables; t++)
+            for (int64_t i = 0; i < rows * width; i++) run[i] += G[t * step + first * width + i];
+        for (int64_t k = 0; k < width; k++)
+            for (int64_t d = 0; d < rows; d++) sums[k * ld + first + d] = run[d * width + k];
+    }
+}
+
+/* added in double; in large panels rounded to the compute type once */
 static void sum_panels(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
                        int64_t ld)
 {
     const real *G = panel;
     if (width % LANES || n < LANES) {
-        double run[SUM_RUN];
-        const int64_t most = SUM_RUN / width;
-        for (int64_t first = 0; first < n; first += most) {
-            const int64_t rows = n - first < most ? n - first : most;
-            for (int64_t i = 0; i < rows * width; i++) run[i] = G[first * width + i];
-            for (int64_t t = 1; t < n_tables; t++)
-                for (int64_t i = 0; i < rows * width; i++) run[i] += G[t * step + first * width + i];
-            for (int64_t k = 0; k < width; k++)
-                for (int64_t d = 0; d < rows; d++) sums[k * ld + first + d] = run[d * width + k];
-        }
+        sum_few(G, step, n_tables, n, width, sums, ld);
         return;
     }
     for (int64_t dd = 0; dd < n; dd += LANES) {
