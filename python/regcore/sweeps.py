@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import queue
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -96,6 +97,7 @@ def sweep(
     fit_intercept: bool = True,
     dtype: Any = None,
     tol: float | None = 1e-4,
+    atol: float = 0.0,
     max_iter: int | None = None,
     random_state: int | None = 0,
     callback: Callable[[int, int], object] | None = None,
@@ -118,6 +120,9 @@ def sweep(
         As for `Objective`; True takes mean and scale of all samples, with their weights, for every fold.
     solver, fit_intercept, dtype, tol, max_iter
         As for `fit`.
+    atol : float, default=0.0
+        An error of the objective that is small enough whatever its value, say a share of what it is without
+        weights: `tol` is raised to `atol` over the value of the model before in the chain.
     random_state : int, default=0
         Of the draw of the folds, and of the solvers.
     callback : callable, default=None
@@ -176,6 +181,7 @@ def sweep(
         fit_intercept=fit_intercept,
         dtype=dtype,
         tol=tol,
+        atol=_checked_atol(atol),
         max_iter=max_iter,
         random_state=random_state,
     )
@@ -195,6 +201,7 @@ def fit_models(
     callback: Callable[[int, int], object] | None = None,
     dtype: Any = None,
     tol: float | None,
+    atol: float = 0.0,
     **settings: Any,
 ) -> tuple[list[list[FitResult]], str]:
     """Fit every penalty with every one of `weights`, of shape (n_samples,) each; what `sweep` rests on.
@@ -203,7 +210,7 @@ def fit_models(
     early, empty if there are none.
     """
     settings |= {"dtype": np.dtype(dtype) if dtype is not None else compute_dtype(everything), "tol": tol}
-    models = _Models(everything, weights, penalties, settings, callback)
+    models = _Models(everything, weights, penalties, settings, atol, callback)
     models.fit()
     runs = models.runs
     results = [[runs[p, k].result() for k in range(len(weights))] for p in range(len(penalties))]
@@ -282,10 +289,12 @@ class _Models:
         weights: Sequence[Array],
         penalties: Sequence[Penalty | None],
         settings: dict[str, Any],
+        atol: float,
         callback: Callable[[int, int], object] | None,
     ) -> None:
         self.penalties = penalties
         self.settings = settings
+        self.atol = atol
         self.callback = callback
         self.stack = everything._with(np.stack(weights), None)
         self.folds = [everything._with(own, None) for own in weights]
@@ -406,7 +415,10 @@ class _Models:
         if last is not None and np.isfinite(last.last.W).all():
             init = last.last.W if last.last.b is None else (last.last.W, last.last.b)
         objective = self.folds[k]._with_penalty(self.penalties[p])
-        run = start(objective, init=init, curvature=self.curvature, **self.settings)
+        settings = dict(self.settings)
+        if last is not None and settings["tol"] and self.atol > settings["tol"] * last.last.value > 0:
+            settings["tol"] = self.atol / last.last.value
+        run = start(objective, init=init, curvature=self.curvature, **settings)
         self.runs[p, k] = run
         return run
 
@@ -491,6 +503,12 @@ class _Chain:
 
 def _nothing() -> Generator[Request, Any, None]:
     yield from ()
+
+
+def _checked_atol(atol: Any) -> float:
+    if isinstance(atol, bool) or not isinstance(atol, (int, float)) or not 0 <= atol < math.inf:
+        raise ValueError(f"atol must be a finite number >= 0; got {atol!r}")
+    return float(atol)
 
 
 def _parts(penalty: Penalty | None) -> tuple[float, float, float]:

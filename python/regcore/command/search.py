@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ _N_BOOTSTRAPS = 1000
 _SPAN_L1, _SPAN_L2 = 1e-4, 1e-5
 _SHARE_MANY_FEATURES = 10.0  # times as strong is the weakest one then
 _FIRST_SCORES = 0.1  # of the strongest L2: nothing to speak of
+_ENOUGH = 1e-3  # of the loss without weights: an error that says nothing about samples that were left out
 _FINAL_TOL, _FINAL_MAX_ITER = 1e-4, 3000
 _MAX_ITER = 300  # enough to rank candidates; each starts from the one before
 
@@ -81,7 +82,8 @@ class SearchSettings:
     max_iter : int or None
         Most iterations of a fit; None: 300.
     tol : float
-        Of the fits that rank the candidates, which score no better when they go on. `refit` goes on.
+        Of the fits that rank the candidates, which score no better when they go on, nor where the error is
+        below a thousandth of the loss without weights. `refit` goes on.
     n_threads : int or None
     """
 
@@ -199,7 +201,7 @@ def strengths(X: Matrix, y: npt.NDArray[np.int32], penalty: str, settings: Searc
     """
     if settings.alphas is not None:
         return sorted(set(settings.alphas), reverse=True)
-    objective, gradient = slope_at_zero(X, y, settings)
+    objective, _, gradient = slope_at_zero(X, y, settings)
     if penalty == "l2":
         # The minimiser is close to -gradient / alpha, as long as that is so small; intercepts take the means.
         pull = objective.scores(gradient, np.zeros(len(gradient)))
@@ -216,17 +218,24 @@ def strengths(X: Matrix, y: npt.NDArray[np.int32], penalty: str, settings: Searc
     return [float(alpha) for alpha in np.geomspace(top, span * top, settings.n_alphas)]
 
 
-def slope_at_zero(
-    X: Matrix, y: npt.NDArray[np.int32], settings: SearchSettings
-) -> tuple[Objective, npt.NDArray[np.float64]]:
-    """The data term, and its gradient in W at W = 0, with the classes' shares as intercept."""
+class Start(NamedTuple):
+    """The data term where W = 0, with the classes' shares as intercepts: its value, and its gradient in W."""
+
+    objective: Objective
+    value: float
+    gradient: npt.NDArray[np.float64]
+
+
+def slope_at_zero(X: Matrix, y: npt.NDArray[np.int32], settings: SearchSettings) -> Start:
+    """Evaluate the data term without weights."""
     objective = _objective(X, y, int(y.max()) + 1, settings.loss, None, settings.n_threads)
     W = np.zeros((objective.n_outputs, X.shape[1]))
     shares = np.bincount(y) / len(y)
     b = np.zeros(objective.n_outputs)
     if resolve_loss(settings.loss).name == "CROSS_ENTROPY":
         b = np.log(shares) if objective.n_outputs > 1 else np.array([np.log(shares[1] / shares[0])])
-    return objective, objective.value_and_grad(W, b).grad_W
+    value, gradient, _ = objective.value_and_grad(W, b)
+    return Start(objective, value, gradient)
 
 
 def _objective(
@@ -348,6 +357,7 @@ def search(
             binary=n_classes == 2 and loss.has_binary_form,
             n_threads=settings.n_threads,
             tol=settings.tol,
+            atol=_ENOUGH * slope_at_zero(X, y, settings).value,
             max_iter=settings.max_iter or _MAX_ITER,
             random_state=settings.seed,
             callback=after_each,
