@@ -4,8 +4,8 @@ The models advance together: one pass over X serves all of them. A fold is a set
 samples that it leaves out, so that no rows are copied. Solvers that ask for their passes (see
 `regcore.solvers.protocol`) take part in that; the others run one model after the other.
 
-The penalties of one kind form a chain, the strongest first, each of whose models starts from the one before;
-the chains of all kinds and folds run side by side. With dense X the bits of a model depend on its own chain
+The penalties of one kind form a chain, the strongest first, each of whose models starts where the two before
+it lead; the chains of all kinds and folds run side by side. With dense X the bits of a model depend on its own chain
 alone, not on the others that are fitted beside it.
 
 Chains that gain nothing from a common pass are shared out among threads instead, and each fit has one, or its
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from regcore.losses import Loss
-    from regcore.solvers.protocol import Request
+    from regcore.solvers.protocol import Request, Step
 
     Array: TypeAlias = npt.NDArray[Any]
     Folds: TypeAlias = int | Iterable[tuple[Any, Any]] | None
@@ -109,7 +109,7 @@ def sweep(
     X, y, loss, n_classes, binary, label_smoothing, n_threads
         As for `Objective`.
     penalties : iterable of Penalty or None
-        In any order; those of one kind start from each other, the strongest first.
+        In any order; those of one kind go on from each other, the strongest first.
     folds : int, iterable of (train, test), or None, default=None
         Pairs of arrays of row numbers or of bool, as the splitters of scikit-learn yield them; a row that is
         there twice counts twice. An integer k: k folds that leave out each sample once, of every class alike,
@@ -356,7 +356,7 @@ class _Models:
         for p in range(len(self.penalties)):
             for k in range(n_folds):
                 if (p, k) not in self.runs:
-                    self.start(p, k, None)
+                    self.start(p, k, ())
 
     def _goes_apart(self, kind: Sequence[int]) -> bool:
         """Whether the chains of a kind gain nothing from a pass that other models share."""
@@ -409,18 +409,44 @@ class _Models:
         if self.callback is not None and self.callback(self.n_done, n_models):
             raise KeyboardInterrupt
 
-    def start(self, p: int, k: int, last: Run | None) -> Run:
-        """Make the fit of penalty p and fold k, which goes on from another one if that is finite."""
+    def start(self, p: int, k: int, before: Sequence[tuple[int, Run]]) -> Run:
+        """Make the fit of penalty p and fold k, which goes on from those before it if they are finite."""
+        ends = [(q, run.last) for q, run in before if np.isfinite(run.last.W).all()]
         init: Any = None
-        if last is not None and np.isfinite(last.last.W).all():
-            init = last.last.W if last.last.b is None else (last.last.W, last.last.b)
-        objective = self.folds[k]._with_penalty(self.penalties[p])
         settings = dict(self.settings)
-        if last is not None and settings["tol"] and self.atol > settings["tol"] * last.last.value > 0:
-            settings["tol"] = self.atol / last.last.value
+        if ends:
+            _, last = ends[-1]
+            W, b = self._ahead(p, *ends) if len(ends) > 1 else (last.W, last.b)
+            init = W if b is None else (W, b)
+            if settings["tol"] and self.atol > settings["tol"] * last.value > 0:
+                settings["tol"] = self.atol / last.value
+        objective = self.folds[k]._with_penalty(self.penalties[p])
         run = start(objective, init=init, curvature=self.curvature, **settings)
         self.runs[p, k] = run
         return run
+
+    def _ahead(self, p: int, first: tuple[int, Step], second: tuple[int, Step]) -> tuple[Array, Array | None]:
+        """Where the way from one minimiser to the next leads by the strength of penalty p.
+
+        Minimisers are nearly linear in the logarithm of the strength. Zeros stay, and signs that would change
+        become zeros, where the penalty makes zeros.
+        """
+        (i, before), (j, last) = first, second
+        logs = [math.log(max(sum(_parts(self.penalties[q])), 1e-300)) for q in (i, j, p)]
+        if not logs[0] > logs[1] > logs[2]:
+            return last.W, last.b
+        share = last.W.dtype.type(min((logs[1] - logs[2]) / (logs[0] - logs[1]), 1.0))
+        W = last.W - before.W
+        W *= share
+        W += last.W
+        l1, _, group = _parts(self.penalties[p])
+        if l1 > 0:
+            W[np.sign(W) != np.sign(last.W)] = 0
+        if group > 0:
+            W[:, ~last.W.any(axis=0)] = 0
+        if last.b is None or before.b is None:
+            return W, None
+        return W, last.b + share * (last.b - before.b)
 
     def _answer(self, asking: Sequence[_Chain]) -> None:
         """Answer requests of one kind in one pass; where scores overflow, each by itself."""
@@ -451,6 +477,7 @@ class _Chain:
         self.k = k
         self.p = -1
         self.run: Run | None = None
+        self.before: list[tuple[int, Run]] = []  # the last two that are over
         self.steps = _nothing()
         self.request: Request | None = None
 
@@ -488,8 +515,10 @@ class _Chain:
                         raise KeyboardInterrupt from None
                 if not self.waiting or self.models.stop.is_set():
                     return
+                if self.run is not None:
+                    self.before = [*self.before[-1:], (self.p, self.run)]
                 self.p = self.waiting.pop(0)
-                self.run = self.models.start(self.p, self.k, self.run)
+                self.run = self.models.start(self.p, self.k, self.before)
                 self.steps = self.run.go()
                 resume = functools.partial(next, self.steps)
 
