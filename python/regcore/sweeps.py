@@ -428,18 +428,19 @@ class _Models:
     def _ahead(self, p: int, first: tuple[int, Step], second: tuple[int, Step]) -> tuple[Array, Array | None]:
         """Where the way from one minimiser to the next leads by the strength of penalty p.
 
-        Minimisers are nearly linear in the logarithm of the strength. Zeros stay, and signs that would change
-        become zeros, where the penalty makes zeros.
+        With an L2 part minimisers are nearly linear in the logarithm of the strength. Without one the weights
+        that come and go make the start a worse one than the last minimiser. Zeros stay, and signs that would
+        change become zeros, where the penalty makes zeros.
         """
         (i, before), (j, last) = first, second
         logs = [math.log(max(sum(_parts(self.penalties[q])), 1e-300)) for q in (i, j, p)]
-        if not logs[0] > logs[1] > logs[2]:
+        l1, l2, group = _parts(self.penalties[p])
+        if l2 == 0 or not logs[0] > logs[1] > logs[2]:
             return last.W, last.b
         share = last.W.dtype.type(min((logs[1] - logs[2]) / (logs[0] - logs[1]), 1.0))
         W = last.W - before.W
         W *= share
         W += last.W
-        l1, _, group = _parts(self.penalties[p])
         if l1 > 0:
             W[np.sign(W) != np.sign(last.W)] = 0
         if group > 0:
