@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.solvers.outcomes import NO_MINIMUM
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ _FIRST_AIM = 0.03  # ... and the first of a neighbour is taken at this violation
 _WORTH_A_LOOK = 4.0  # passes that steps have cost, after which a certificate is cheap
 _MOST_STALLED = 8  # certificates that are no better than the best
 _AT_ROUNDING = 1e-6
-
-_NO_MINIMUM = (
-    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
-    "minimum; add a penalty"
-)
 
 
 def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
@@ -466,11 +462,11 @@ class Descent:
                 share = run.gap / abs(run.value) if run.value else 0.0
                 return Outcome(True, f"the duality gap fell to {share:.2g} of the objective")
             if self.objective._separates(self.W, self.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             return Outcome(True, f"the gradient fell to {run.residual:.2g} of that at zero")
         if run.n_stalled >= _MOST_STALLED or run.n_failures >= 2:
             if not self.has_penalty and self.objective._separates(self.W, self.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             return Outcome(False, self._stuck())
         return None
 

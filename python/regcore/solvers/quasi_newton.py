@@ -35,7 +35,16 @@ import numpy as np
 from regcore import _core
 from regcore.penalties import Penalty
 from regcore.solvers.curvature import Curvature, Metric, block_count
-from regcore.solvers.protocol import Bound, Centring, Evaluation, Outcome, ProblemToSolve, Request, Step
+from regcore.solvers.outcomes import NO_MINIMUM, proven, stationary
+from regcore.solvers.protocol import (
+    Bound,
+    Centring,
+    Evaluation,
+    Outcome,
+    ProblemToSolve,
+    Request,
+    Step,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,12 +76,6 @@ _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
-
-
-_NO_MINIMUM = (
-    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
-    "minimum; add a penalty"
-)
 
 
 def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step | Request, Any, Outcome]:
@@ -574,12 +577,12 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         yield descent.reached()  # there is nothing to do, and this is what was found
     while True:
         if tol is not None and _is_met(run, tol, descent.total(), without_penalty):
-            if without_penalty and problem.objective._separates(descent.W, descent.b):
-                return Outcome(False, _NO_MINIMUM)
-            return Outcome(True, _message(run, descent.total(), without_penalty))
+            if without_penalty:
+                return stationary(problem.objective, descent.W, descent.b, run.residual)
+            return proven(run.gap, descent.total())
         if run.n_failures == 2:
             if without_penalty and problem.objective._separates(descent.W, descent.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             at_rounding = _is_met(run, _AT_ROUNDING, descent.total(), without_penalty)
             return Outcome(tol is None and at_rounding, _stuck(descent, without_penalty))
         if (yield from descent.step()):
@@ -605,12 +608,6 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:
     least = float(np.finfo(np.float64).eps)  # a value below this is zero
     return run.residual <= tol if without_penalty else run.gap <= tol * max(abs(value), least)
-
-
-def _message(run: _Run, value: float, without_penalty: bool) -> str:
-    if without_penalty:
-        return f"the gradient fell to {run.residual:.2g} of that at zero"
-    return f"the duality gap fell to {run.gap / abs(value) if value else 0.0:.2g} of the objective"
 
 
 def _stuck(descent: _Descent, without_penalty: bool) -> str:
