@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regcore import L2, Objective, fit
 from regcore.command import main, models
 from regcore.command.data import load
 from regcore.command.models import softmax
@@ -135,6 +137,13 @@ def test_edges_are_told():
     assert at_the_edge(made_up(hits)) is None
     assert "strongest" in at_the_edge(made_up(hits[[1, 0, 2]]))
     assert "weakest" in at_the_edge(made_up(hits[[0, 2, 1]]))
+    several = replace(
+        made_up(
+            np.concatenate([hits[[0, 2, 1]], hits, hits[[0, 2, 1]]]), ["l1"] * 3 + ["l2"] * 3 + ["none"] * 3
+        ),
+        settings=SearchSettings(penalties=("l1", "l2", "none"), n_folds=2),
+    )
+    assert "of l1 and none the weakest that was tried" in at_the_edge(several)
 
 
 def test_wilson():
@@ -164,12 +173,27 @@ def test_the_strongest_strength_leaves_no_weight_and_the_next_one_some(table, pe
     assert (np.diff(found.n_nonzero) >= 0).all()
 
 
-def test_strengths_of_l2_and_of_ones_own(table):
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_the_strongest_l2_holds_the_scores_down(table, scale):
     data = load(str(table))
-    X = np.asarray(data.X, np.float32)
+    X = scale * np.asarray(data.X, np.float32)
     found = strengths(X, data.y, "l2", SearchSettings(n_alphas=5))
     assert found == sorted(found, reverse=True)
-    assert found[0] == pytest.approx((X**2).sum() / len(X), rel=1e-5)
+    assert found[-1] == pytest.approx(1e-5 * found[0])
+    result = fit(Objective(X, data.y, penalty=L2(found[0] / 2)), tol=1e-8, dtype=np.float64)
+    scores = X @ result.W.T
+    assert np.sqrt(np.square(scores - scores.mean(axis=0)).mean()) == pytest.approx(0.1, rel=0.2)
+
+
+def test_strengths_of_more_features_than_samples_and_of_ones_own(table):
+    data = load(str(table))
+    X = np.asarray(data.X, np.float32)
+    for penalty, span in (("l1", 1e-4), ("l2", 1e-5)):
+        for rows, share in ((slice(None), span), (np.r_[0:2, -2:0], 10 * span)):
+            wide = np.tile(X[rows], 10) if share > span else X[rows]
+            y = np.unique(data.y[rows], return_inverse=True)[1].astype(np.int32)
+            found = strengths(wide, y, penalty, SearchSettings(n_alphas=5))
+            assert found[-1] == pytest.approx(share * found[0])
     assert strengths(X, data.y, "l1", SearchSettings(alphas=(0.1, 0.3))) == [0.3, 0.1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -17,7 +19,8 @@ from regcore import (
     fit,
     sweep,
 )
-from regcore.solvers.protocol import Evaluation
+from regcore._core import Stop
+from regcore.solvers.protocol import Evaluation, Step
 
 N_SAMPLES, N_FEATURES, N_CLASSES = 240, 12, 4
 KINDS = [L2(0.02), L2(0.2), L1(0.01), L1(0.03), ElasticNet(0.02, 0.5), GroupL1(0.02), L2(0.005)]
@@ -218,6 +221,178 @@ def test_threads_do_not_change_the_bits(data):
     for first, second in zip(one.results, two.results, strict=True):
         for a, b in zip(first, second, strict=True):
             np.testing.assert_array_equal(a.W, b.W)
+
+
+# ---------------------------------------------------------------------- chains apart
+
+
+@pytest.fixture
+def words(rng):
+    """CSR with many outputs, and more features than samples: no chain gains from a common pass."""
+    n_samples, n_features, n_classes = 160, 300, 9
+    y = np.arange(n_samples) % n_classes
+    X = sp.random_array((n_samples, n_features), density=0.05, rng=rng, format="csr")
+    X = X + sp.csr_array((np.ones(n_samples), (np.arange(n_samples), 3 * y)), shape=X.shape)
+    return sp.csr_array(X), y
+
+
+SMOOTH_WORDS = [L2(0.02), L2(0.004), L2(0.0008)]
+WORDS = [*SMOOTH_WORDS, L1(0.004), L1(0.002), ElasticNet(0.003, 0.5), ElasticNet(0.001, 0.5)]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_chains_apart_give_the_lone_fits(words, n_threads):
+    X, y = words
+    folds = some_folds(len(y))
+    seen = []
+    found = sweep(
+        X,
+        y,
+        penalties=WORDS,
+        folds=folds,
+        tol=1e-6,
+        n_threads=n_threads,
+        callback=lambda *counts: seen.append(counts),
+    )
+    assert seen == [(i, 21) for i in range(1, 22)]
+    for p, penalty in enumerate(WORDS):
+        for k, weights in enumerate(weights_of(folds, len(y))):
+            model = found.results[p][k]
+            assert model.converged
+            assert model.value == pytest.approx(lone(X, y, penalty, weights, tol=1e-6).value, rel=2e-6)
+
+
+def test_threads_do_not_change_the_bits_of_chains_apart(words):
+    X, y = words
+    one, *others = (sweep(X, y, penalties=WORDS, folds=3, n_threads=n) for n in (1, 2, 4))
+    for other in others:
+        for first, second in zip(one.results, other.results, strict=True):
+            for a, b in zip(first, second, strict=True):
+                np.testing.assert_array_equal(a.W, b.W)
+                assert a.history == b.history or a.value == b.value
+
+
+def test_the_last_models_lead_to_the_next(data, monkeypatch):
+    X, y = data
+    pens = [L2(0.3 / 1.5**i) for i in range(12)]
+    ahead = sweep(X, y, penalties=pens, tol=1e-5)
+    monkeypatch.setattr(sweeps_module._Models, "_ahead", lambda self, p, first, last: (last[1].W, last[1].b))
+    behind = sweep(X, y, penalties=pens, tol=1e-5)
+    n_ahead, n_behind = (sum(row[0].n_iter for row in found.results) for found in (ahead, behind))
+    assert n_ahead < n_behind
+    for one, other in zip(ahead.results, behind.results, strict=True):
+        assert one[0].value == pytest.approx(other[0].value, rel=2e-5)
+
+
+def test_where_the_last_models_lead(data):
+    """With weights that are linear in the logarithm of the strength, to the next ones; zeros stay."""
+    X, y = data
+    pens = [ElasticNet(0.1 / 2**i, 0.5) for i in range(3)] + [L1(0.1 / 2**i) for i in range(3)]
+    objective = Objective(X, y)
+    settings = {"solver": "auto", "fit_intercept": True, "dtype": np.dtype(np.float64)}
+    models = sweeps_module._Models(objective, [np.ones(len(y))], pens, settings, [1e-4] * 6, 0.0, None)
+    W = np.zeros((2, *objective.weight_shape))
+    W[:, 0, 0], W[:, 0, 1], W[:, 1, 0] = (1, 1.5), (3, 1), (2, 0)
+    b = np.array([[0, 0, 1, 0], [1, 0, 1, 0]], float)
+    steps = [Step(W[i], b[i], 1.0, 1.0) for i in range(2)]
+    found, intercepts = models._ahead(2, (0, steps[0]), (1, steps[1]))
+    assert found[0, 0] == pytest.approx(2)
+    assert found[0, 1] == 0  # would change its sign
+    assert found[1, 0] == 0
+    np.testing.assert_allclose(intercepts, [2, 0, 1, 0])
+    np.testing.assert_array_equal(models._ahead(5, (3, steps[0]), (4, steps[1]))[0], W[1])  # L1 alone
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_callback_stops_chains_apart(words, n_threads):
+    X, y = words
+    with pytest.warns(ConvergenceWarning, match="models stopped early"):
+        found = sweep(
+            X, y, penalties=WORDS, folds=3, n_threads=n_threads, callback=lambda done, of: done == 3
+        )
+    flat = [result for row in found.results for result in row]
+    assert 3 <= sum(result.converged for result in flat) < len(flat)
+    assert all(np.isfinite(result.W).all() for result in flat)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("at", [5, 40])  # in the common model of the curvature, and later
+def test_an_interrupt_ends_all_chains_apart(words, monkeypatch, n_threads, at):
+    X, y = words
+    answer, calls = Evaluation.answer, []
+
+    def interrupted(self, objective):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return answer(self, objective)
+
+    monkeypatch.setattr(Evaluation, "answer", interrupted)
+    with pytest.warns(ConvergenceWarning, match="stopped early; one of them says: interrupted"):
+        found = sweep(X, y, penalties=SMOOTH_WORDS, folds=3, tol=1e-9, n_threads=n_threads)
+    flat = [result for row in found.results for result in row]
+    assert not all(result.converged for result in flat)
+    assert all(np.isfinite(result.W).all() for result in flat)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_error_of_a_chain_apart_is_raised(words, monkeypatch, n_threads):
+    X, y = words
+
+    def broken(self, objective):
+        raise ZeroDivisionError("not this one")
+
+    monkeypatch.setattr(Evaluation, "answer", broken)
+    with pytest.raises(ZeroDivisionError, match="not this one"):
+        sweep(X, y, penalties=SMOOTH_WORDS, folds=3, n_threads=n_threads)
+
+
+def test_a_stop_ends_a_call_of_the_core_in_another_thread(rng):
+    X = rng.standard_normal((400_000, 20)).astype(np.float32)
+    objective = Objective(X, (X[:, 0] > 0).astype(int))
+    stop, ended = Stop(), threading.Event()
+
+    def evaluate():
+        stop.heed()
+        try:
+            while True:
+                objective.value(np.zeros(objective.weight_shape, np.float32))
+        except KeyboardInterrupt:
+            ended.set()
+
+    thread = threading.Thread(target=evaluate, daemon=True)
+    thread.start()
+    stop.set()
+    assert stop.is_set()
+    thread.join(60)
+    assert ended.is_set()
+
+
+# ---------------------------------------------------------------------- tolerances
+
+
+def test_each_penalty_may_have_its_tolerance(data):
+    X, y = data
+    found = sweep(X, y, penalties=[L2(0.02), L1(0.01)], tol=[1e-8, 1e-2])
+    tight, loose = (row[0].dual_gap / row[0].value for row in found.results)
+    assert tight <= 1e-8 < loose <= 1e-2
+    with pytest.raises(ValueError, match="tol must have one number for each of 2 penalties; got 1"):
+        sweep(X, y, penalties=[L2(0.02), L1(0.01)], tol=[1e-8])
+
+
+def test_an_error_that_is_small_enough_ends_later_models(data):
+    X, y = data
+    pens = [L2(0.1 / 4**i) for i in range(5)]
+    exact = sweep(X, y, penalties=pens, tol=1e-8)
+    found = sweep(X, y, penalties=pens, tol=1e-8, atol=1e-3)
+    assert found.results[0][0].dual_gap <= 1e-8 * found.results[0][0].value  # there is none before it
+    assert sum(row[0].n_iter for row in found.results) < sum(row[0].n_iter for row in exact.results)
+    for one, other in zip(found.results, exact.results, strict=True):
+        assert one[0].converged
+        assert one[0].value - other[0].value <= 1e-3
+    for wrong in (-1, np.nan, "a", True):
+        with pytest.raises(ValueError, match="atol must be a finite number >= 0"):
+            sweep(X, y, penalties=pens, atol=wrong)
 
 
 # ---------------------------------------------------------------------- what goes wrong

@@ -4,9 +4,9 @@ The models advance together: one pass over X serves all of them. A fold is a set
 samples that it leaves out, so that no rows are copied. Solvers that ask for their passes (see
 `regcore.solvers.protocol`) take part in that; the others run one model after the other.
 
-The penalties of one kind form a chain, the strongest first, each of whose models starts from the one before;
-the chains of all kinds and folds run side by side. With dense X the bits of a model depend on its own chain
-alone, not on the others that are fitted beside it.
+The penalties of one kind form a chain, the strongest first, each of whose models starts where those before it
+lead; the chains of all kinds and folds run side by side. With dense X the bits of a model depend on its own
+chain alone, not on the others that are fitted beside it.
 
 Chains that gain nothing from a common pass are shared out among threads instead, and each fit has one, or its
 share of them if the chains are fewer: those of solvers that do not ask for passes, and those of CSR matrices
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import queue
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,10 +34,12 @@ from regcore.solvers.registry import resolve_solver
 from regcore.solvers.run import Run, compute_dtype, start
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy.typing as npt
 
     from regcore.losses import Loss
-    from regcore.solvers.protocol import Request
+    from regcore.solvers.protocol import Request, Step
 
     Array: TypeAlias = npt.NDArray[Any]
     Folds: TypeAlias = int | Iterable[tuple[Any, Any]] | None
@@ -95,7 +96,8 @@ def sweep(
     solver: str = "auto",
     fit_intercept: bool = True,
     dtype: Any = None,
-    tol: float | None = 1e-4,
+    tol: float | Sequence[float] | None = 1e-4,
+    atol: float = 0.0,
     max_iter: int | None = None,
     random_state: int | None = 0,
     callback: Callable[[int, int], object] | None = None,
@@ -107,7 +109,7 @@ def sweep(
     X, y, loss, n_classes, binary, label_smoothing, n_threads
         As for `Objective`.
     penalties : iterable of Penalty or None
-        In any order; those of one kind start from each other, the strongest first.
+        In any order; those of one kind go on from each other, the strongest first.
     folds : int, iterable of (train, test), or None, default=None
         Pairs of arrays of row numbers or of bool, as the splitters of scikit-learn yield them; a row that is
         there twice counts twice. An integer k: k folds that leave out each sample once, of every class alike,
@@ -116,8 +118,13 @@ def sweep(
         In the fits and in the scores.
     standardize : bool or (mean, scale), default=False
         As for `Objective`; True takes mean and scale of all samples, with their weights, for every fold.
-    solver, fit_intercept, dtype, tol, max_iter
+    solver, fit_intercept, dtype, max_iter
         As for `fit`.
+    tol : float, sequence of float, or None, default=1e-4
+        As for `fit`; a sequence has one for each penalty.
+    atol : float, default=0.0
+        An error of the objective that is small enough whatever its value, say a share of what it is without
+        weights: `tol` is raised to `atol` over the value of the model before in the chain.
     random_state : int, default=0
         Of the draw of the folds, and of the solvers.
     callback : callable, default=None
@@ -176,6 +183,7 @@ def sweep(
         fit_intercept=fit_intercept,
         dtype=dtype,
         tol=tol,
+        atol=_checked_atol(atol),
         max_iter=max_iter,
         random_state=random_state,
     )
@@ -194,7 +202,8 @@ def fit_models(
     *,
     callback: Callable[[int, int], object] | None = None,
     dtype: Any = None,
-    tol: float | None,
+    tol: float | Sequence[float] | None,
+    atol: float = 0.0,
     **settings: Any,
 ) -> tuple[list[list[FitResult]], str]:
     """Fit every penalty with every one of `weights`, of shape (n_samples,) each; what `sweep` rests on.
@@ -202,8 +211,11 @@ def fit_models(
     The settings are those of `fit`. Return ``results[p][k]``, and a sentence on the models that stopped
     early, empty if there are none.
     """
-    settings |= {"dtype": np.dtype(dtype) if dtype is not None else compute_dtype(everything), "tol": tol}
-    models = _Models(everything, weights, penalties, settings, callback)
+    settings |= {"dtype": np.dtype(dtype) if dtype is not None else compute_dtype(everything)}
+    tols: list[Any] = list(tol) if isinstance(tol, Sequence) else [tol] * len(penalties)
+    if len(tols) != len(penalties):
+        raise ValueError(f"tol must have one number for each of {len(penalties)} penalties; got {len(tols)}")
+    models = _Models(everything, weights, penalties, settings, tols, atol, callback)
     models.fit()
     runs = models.runs
     results = [[runs[p, k].result() for k in range(len(weights))] for p in range(len(penalties))]
@@ -282,10 +294,13 @@ class _Models:
         weights: Sequence[Array],
         penalties: Sequence[Penalty | None],
         settings: dict[str, Any],
+        tols: Sequence[Any],
+        atol: float,
         callback: Callable[[int, int], object] | None,
     ) -> None:
         self.penalties = penalties
         self.settings = settings
+        self.tols, self.atol = tols, atol
         self.callback = callback
         self.stack = everything._with(np.stack(weights), None)
         self.folds = [everything._with(own, None) for own in weights]
@@ -296,10 +311,12 @@ class _Models:
         itemsize = settings["dtype"].itemsize * everything.n_outputs * everything.n_features
         most = _SPARSE_GRADIENT_BYTES if everything._is_sparse else _GRADIENT_BYTES
         self.most_at_once = max(most // itemsize, 1)
-        self.curvature = self._common_curvature(everything)
+        self.everything = everything
+        self.curvature: Curvature | None = None
 
-    def _common_curvature(self, everything: Objective) -> Curvature | None:
+    def _common_curvature(self) -> Curvature | None:
         """A model of the curvature for all fits to begin with, at a rough solution of all samples."""
+        everything = self.everything
         K = everything.n_features + 1
         if not block_count(everything, K):
             return None
@@ -320,25 +337,27 @@ class _Models:
             **self.settings | {"tol": None, "max_iter": _PILOT_STEPS},
         )
         pilot.go_alone()
+        if pilot.is_interrupted:
+            raise KeyboardInterrupt
         n_rows = int(_SHARED_COST * 4 * n_samples / K)
         return curvature(pilot.last.W, pilot.result().b, max(n_rows, 4 * K))
 
     def fit(self) -> None:
         """Run all chains to their ends."""
         n_folds = len(self.folds)
-        kinds = self._kinds()
-        apart = [self._goes_apart(kind) for kind in kinds]
-        alone, live = (
-            [_Chain(self, kind, k) for kind, x in zip(kinds, apart, strict=True) if x is y for k in range(n_folds)]
-            for y in (True, False)
-        )
+        alone: list[_Chain] = []
+        live: list[_Chain] = []
+        for kind in self._kinds():
+            chains = alone if self._goes_apart(kind) else live
+            chains += [_Chain(self, kind, k) for k in range(n_folds)]
         try:
+            self.curvature = self._common_curvature()
             self._share_out(alone)
             for chain in live:
                 chain.go_on()
             while live := [chain for chain in live if chain.request is not None]:
-                for kind in {type(chain.request): None for chain in live}:
-                    asking = [chain for chain in live if type(chain.request) is kind]
+                for request in {type(chain.request): None for chain in live}:
+                    asking = [chain for chain in live if type(chain.request) is request]
                     for first in range(0, len(asking), self.most_at_once):
                         self._answer(asking[first : first + self.most_at_once])
         except KeyboardInterrupt as interrupt:
@@ -347,7 +366,7 @@ class _Models:
         for p in range(len(self.penalties)):
             for k in range(n_folds):
                 if (p, k) not in self.runs:
-                    self.start(p, k, None)
+                    self.start(p, k, ())
 
     def _goes_apart(self, kind: Sequence[int]) -> bool:
         """Whether the chains of a kind gain nothing from a pass that other models share."""
@@ -358,6 +377,9 @@ class _Models:
 
     def _share_out(self, chains: Sequence[_Chain]) -> None:
         """Run chains to their ends, each by itself, on as many threads as the objective may use."""
+        import queue  # here, since most programs that import regcore never sweep
+        from concurrent.futures import ThreadPoolExecutor
+
         n_threads = self.folds[0].n_threads or _core.info()["threads"]
         n_workers = min(n_threads, len(chains))
         if n_workers < 2:
@@ -400,15 +422,45 @@ class _Models:
         if self.callback is not None and self.callback(self.n_done, n_models):
             raise KeyboardInterrupt
 
-    def start(self, p: int, k: int, last: Run | None) -> Run:
-        """Make the fit of penalty p and fold k, which goes on from another one if that is finite."""
+    def start(self, p: int, k: int, before: Sequence[tuple[int, Run]]) -> Run:
+        """Make the fit of penalty p and fold k, which goes on from those before it if they are finite."""
+        ends = [(q, run.last) for q, run in before if np.isfinite(run.last.W).all()]
         init: Any = None
-        if last is not None and np.isfinite(last.last.W).all():
-            init = last.last.W if last.last.b is None else (last.last.W, last.last.b)
+        tol = self.tols[p]
+        if ends:
+            _, last = ends[-1]
+            W, b = self._ahead(p, *ends) if len(ends) > 1 else (last.W, last.b)
+            init = W if b is None else (W, b)
+            if tol and self.atol > tol * last.value > 0:
+                tol = self.atol / last.value
         objective = self.folds[k]._with_penalty(self.penalties[p])
-        run = start(objective, init=init, curvature=self.curvature, **self.settings)
+        run = start(objective, init=init, curvature=self.curvature, tol=tol, **self.settings)
         self.runs[p, k] = run
         return run
+
+    def _ahead(self, p: int, first: tuple[int, Step], second: tuple[int, Step]) -> tuple[Array, Array | None]:
+        """Where the way from one minimiser to the next leads by the strength of penalty p.
+
+        With an L2 part minimisers are nearly linear in the logarithm of the strength. Without one the weights
+        that come and go make the start a worse one than the last minimiser. Zeros stay, and signs that would
+        change become zeros, where the penalty makes zeros.
+        """
+        (i, before), (j, last) = first, second
+        logs = [math.log(max(sum(_parts(self.penalties[q])), 1e-300)) for q in (i, j, p)]
+        l1, l2, group = _parts(self.penalties[p])
+        if l2 == 0 or not logs[0] > logs[1] > logs[2]:
+            return last.W, last.b
+        share = last.W.dtype.type(min((logs[1] - logs[2]) / (logs[0] - logs[1]), 1.0))
+        W = last.W - before.W
+        W *= share
+        W += last.W
+        if l1 > 0:
+            W[np.sign(W) != np.sign(last.W)] = 0
+        if group > 0:
+            W[:, ~last.W.any(axis=0)] = 0
+        if last.b is None or before.b is None:
+            return W, None
+        return W, last.b + share * (last.b - before.b)
 
     def _answer(self, asking: Sequence[_Chain]) -> None:
         """Answer requests of one kind in one pass; where scores overflow, each by itself."""
@@ -439,6 +491,7 @@ class _Chain:
         self.k = k
         self.p = -1
         self.run: Run | None = None
+        self.before: list[tuple[int, Run]] = []  # the last two that are over
         self.steps = _nothing()
         self.request: Request | None = None
 
@@ -476,8 +529,10 @@ class _Chain:
                         raise KeyboardInterrupt from None
                 if not self.waiting or self.models.stop.is_set():
                     return
+                if self.run is not None:
+                    self.before = [*self.before[-1:], (self.p, self.run)]
                 self.p = self.waiting.pop(0)
-                self.run = self.models.start(self.p, self.k, self.run)
+                self.run = self.models.start(self.p, self.k, self.before)
                 self.steps = self.run.go()
                 resume = functools.partial(next, self.steps)
 
@@ -491,6 +546,12 @@ class _Chain:
 
 def _nothing() -> Generator[Request, Any, None]:
     yield from ()
+
+
+def _checked_atol(atol: Any) -> float:
+    if isinstance(atol, bool) or not isinstance(atol, (int, float)) or not 0 <= atol < math.inf:
+        raise ValueError(f"atol must be a finite number >= 0; got {atol!r}")
+    return float(atol)
 
 
 def _parts(penalty: Penalty | None) -> tuple[float, float, float]:

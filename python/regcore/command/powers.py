@@ -1,8 +1,9 @@
 """Roots of the features before a search: what a linear classifier of histograms gains most from.
 
 Between two histograms a difference in a small value says more than the same difference in a large one. The
-Hellinger's kernel [1]_. Whether that, or a stronger root, helps is a question to the data, so it is searched
-for like a strength, by samples that were left out.
+square root makes them count alike: the scalar product of the roots is Hellinger's kernel [1]_. Whether that,
+or a stronger root, helps is a question to the data, so it is searched for like a strength, by samples that
+were left out.
 
 References
 ----------
