@@ -39,7 +39,10 @@ RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const v
             ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
             NAMED(dot_step)(ct, rt, acc, A + k, lda, rows, k);
         }
-        if (regular < v1) NAMED(dot_step)(ct, rt, acc, A + regular * LANES, lda, rows, shape->last_offset);
+        if (regular < v1) {
+            ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
+            NAMED(dot_step)(ct, rt, acc, A + regular * LANES, lda, rows, shape->last_offset);
+        }
         RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < rt; j++) sums[c * DOT_ROWS + first + j] =
             acc[c * rt + j];
     }
