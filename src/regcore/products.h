@@ -57,7 +57,7 @@
 /* Long sums run in pieces whose operands stay in L1. */
 #define DOT_PIECE (2048 / (int)sizeof(real) / LANES)
 #define DOT_SHORT 16 /* vectors of a row, of which DOT_ROWS stay in L1 */
-#define DOT_PANEL 2 /* tiles of classes that meet a few rows in turn */
+#define DOT_PANEL 2  /* tiles of classes that meet a few rows in turn */
 #define OUTER_PIECE 128
 
 RC_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

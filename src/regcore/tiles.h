@@ -120,19 +120,20 @@ OUTER_TILES_2(12)
 #endif
 
 static const tile_table NAMED(tiles) = {{DOT_NAMES},
-                                        {{OUTER_NAMES_FEW(1)},
-                                         {OUTER_NAMES_FEW(2)},
-                                         {OUTER_NAMES_FEW(3)},
-                                         {OUTER_NAMES_MANY(4)},
-                                         {OUTER_NAMES_MANY(5)},
-                                         {OUTER_NAMES_MANY(6)},
+                                        {
+                                            {OUTER_NAMES_FEW(1)},
+                                            {OUTER_NAMES_FEW(2)},
+                                            {OUTER_NAMES_FEW(3)},
+                                            {OUTER_NAMES_MANY(4)},
+                                            {OUTER_NAMES_MANY(5)},
+                                            {OUTER_NAMES_MANY(6)},
 #if OUTER_CLASSES > OUTER_CLASSES_MANY
-                                         {OUTER_NAMES_2(7)},
-                                         {OUTER_NAMES_2(8)},
-                                         {OUTER_NAMES_2(9)},
-                                         {OUTER_NAMES_2(10)},
-                                         {OUTER_NAMES_2(11)},
-                                         {OUTER_NAMES_2(12)},
+                                            {OUTER_NAMES_2(7)},
+                                            {OUTER_NAMES_2(8)},
+                                            {OUTER_NAMES_2(9)},
+                                            {OUTER_NAMES_2(10)},
+                                            {OUTER_NAMES_2(11)},
+                                            {OUTER_NAMES_2(12)},
 #endif
                                         }};
 
