@@ -90,11 +90,11 @@ RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int6
             RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] += a * x[v];
         }
     }
+    /* all loads before the first store, which might overlap them: compilers then see neighbours side by side */
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] +=
+        v_load(out + c * ld + v * LANES);
     RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++)
-    {
-        real *o = out + c * ld + v * LANES;
-        v_store(o, v_load(o) + acc[c * vt + v]);
-    }
+        v_store(out + c * ld + v * LANES, acc[c * vt + v]);
 }
 
 #define OUTER_TILE(ct, vt)                                                                                             \
