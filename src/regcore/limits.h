@@ -26,7 +26,12 @@ static double multiply_add(int64_t n, int64_t *per_round)
     enum { CHAINS = 12 };
     vreal acc[CHAINS];
     const vreal factor = v_set(REAL_C(0.999));
-    RC_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_set((real)(i + 1));
+    /* not from 1, which these numbers leave as it is: the compiler would drop that chain, and count one too many */
+    RC_UNROLL for (int i = 0; i < CHAINS; i++)
+    {
+        acc[i] = v_set((real)(i + 2));
+        v_pin(acc[i]);
+    }
     for (int64_t k = 0; k < n; k++) RC_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * factor + REAL_C(0.001);
     vreal total = v_set(0);
     RC_UNROLL for (int i = 0; i < CHAINS; i++) total += acc[i];

@@ -289,8 +289,14 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
         for (int64_t r = 0; r < n; r++) s->row_ids[at + r] = rc_row_at(&plan->rows, first + r);
         return;
     }
-    for (int64_t r = 0; r < n; r++)
-        sources[r] = (const char *)X->data + rc_row_at(&plan->rows, first + r) * X->row_stride;
+    if (plan->rows.index)
+        for (int64_t r = 0; r < n; r++)
+            sources[r] = (const char *)X->data + plan->rows.index[first + r] * X->row_stride;
+    else {
+        const char *source = (const char *)X->data + rc_row_at(&plan->rows, first) * X->row_stride;
+        const int64_t step = plan->rows.step * X->row_stride;
+        for (int64_t r = 0; r < n; r++) sources[r] = source + r * step;
+    }
 
     if (plan->column_source) {
         /* a direct column must be readable to the end of its last vector */
@@ -313,11 +319,27 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *s, int64_t first, int64
     }
 }
 
+/* The numbers of a block are a few lines far from all others: the next block's would be waited for. */
+static void prefetch_vector(const rc_plan *plan, const rc_vector *v, int64_t first, int64_t n)
+{
+    const int64_t size = rc_item_size(v->dtype), left = plan->rows.n - first;
+    if (plan->rows.index || plan->rows.step * v->stride != size || left <= 0) return;
+#if defined(__GNUC__)
+    const char *next = (const char *)v->data + rc_row_at(&plan->rows, first) * v->stride;
+    for (int64_t i = 0; i < (n < left ? n : left) * size; i += CACHE_LINE) __builtin_prefetch(next + i);
+#else
+    (void)n;
+#endif
+}
+
 void rc_load_labels(const rc_plan *plan, const rc_scratch *s, int64_t first, int64_t n)
 {
     const rc_problem *problem = plan->problem;
     const int64_t padded = round_up(n, plan->k->lanes);
-    if (problem->y.data) plan->k->load_vector(&problem->y, &plan->rows, first, n, padded, s->y);
+    if (problem->y.data) {
+        plan->k->load_vector(&problem->y, &plan->rows, first, n, padded, s->y);
+        prefetch_vector(plan, &problem->y, first + n, n);
+    }
     if (plan->soft) plan->k->load_targets(problem, &plan->rows, first, n, padded, s->y, s->T, plan->target_ld);
 }
 

@@ -37,10 +37,18 @@
 #define DOT_ROWS_MANY 4
 #define DOT_ROWS (DOT_ROWS_FEW > LANES ? DOT_ROWS_FEW : LANES)
 #define DOT_ROWS_AT(ct) ((ct) <= DOT_FEW ? DOT_ROWS_FEW : DOT_ROWS_MANY)
+/* stages of the trees that a tile of rt rows does itself */
+#define DOT_STAGES(rt) (((rt) >= 8 ? 3 : 2) < SUM_STAGES ? ((rt) >= 8 ? 3 : 2) : SUM_STAGES)
 #define DOT_ACCUMULATORS                                                                                               \
     (DOT_CLASSES * DOT_ROWS_MANY > DOT_FEW * DOT_ROWS_FEW ? DOT_CLASSES * DOT_ROWS_MANY : DOT_FEW * DOT_ROWS_FEW)
+/* outer: the fewer the classes of a tile, the more vectors of a row. A tile of all classes reads a row once, whether or
+ * not its lines stay in L1: those of rows whose stride is a multiple of 4096 bytes do not. */
 #define OUTER_CLASSES_FEW 3
-#define OUTER_CLASSES 6
+#define OUTER_CLASSES_MANY 6
+#define OUTER_CLASSES (RC_VECTOR_BYTES == 64 ? 12 : 6)
+#define OUTER_VECTORS_AT(ct)                                                                                           \
+    ((ct) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : (ct) <= OUTER_CLASSES_MANY ? OUTER_VECTORS : 2)
+#define OUTER_ACCUMULATORS (OUTER_CLASSES_MANY * OUTER_VECTORS)
 
 /* Prefetches in an inner iteration.  Together the two products have about one for each vector of a block of few
  * classes: what comes in bursts, or at the same time as many misses of L1, is dropped. */
@@ -48,7 +56,8 @@
 
 /* Long sums run in pieces whose operands stay in L1. */
 #define DOT_PIECE (2048 / (int)sizeof(real) / LANES)
-#define DOT_PANEL 2 /* tiles of classes that meet a few rows in turn */
+#define DOT_SHORT 16 /* vectors of a row, of which DOT_ROWS stay in L1 */
+#define DOT_PANEL 2  /* tiles of classes that meet a few rows in turn */
 #define OUTER_PIECE 128
 
 RC_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -141,22 +150,32 @@ RC_INLINE const tile_table *tiles_for(rc_dtype stored)
 
 /* ---------------------------------------------------------------- products */
 
-/* out[c][j] += sum of the lanes of sums[c][j], j < n_out */
-static void sum_lanes(const vreal *sums, int64_t C, real *out, int64_t ld, int64_t n_out)
+/* out[c][j] += sum of the lanes, j < n_out, from what a tile of rt rows has left of the trees */
+RC_INLINE void finish_sums(const int rt, const vreal *sums, int64_t C, real *out, int64_t ld, int64_t n_out)
 {
-    for (int64_t c = 0; c < C; c++, out += ld)
+    enum { MOST = DOT_ROWS };
+    const int done = DOT_STAGES(rt), n = LANES >> done;
+    for (int64_t c = 0; c < C; c++, out += ld, sums += DOT_ROWS)
         for (int64_t j = 0; j < DOT_ROWS; j += LANES) {
-            vreal group[LANES];
-            RC_UNROLL for (int i = 0; i < LANES; i++) group[i] = sums[c * DOT_ROWS + j + i];
-            const vreal sum = v_sums(group);
+            vreal group[MOST];
+            RC_UNROLL for (int i = 0; i < n; i++) group[i] = sums[(j >> done) + i];
+            v_sum_stages(done + 1, SUM_STAGES, n, group);
             if (j + LANES <= n_out)
-                v_store(out + j, v_load(out + j) + sum);
+                v_store(out + j, v_load(out + j) + group[0]);
             else {
                 real some[LANES];
-                v_store(some, sum);
+                v_store(some, group[0]);
                 for (int64_t i = 0; j + i < n_out; i++) out[j + i] += some[i];
             }
         }
+}
+
+static void sum_lanes(int64_t ct, const vreal *sums, real *out, int64_t ld, int64_t n_out)
+{
+    if (DOT_ROWS_AT(ct) == DOT_ROWS_FEW)
+        finish_sums(DOT_ROWS_FEW, sums, ct, out, ld, n_out);
+    else
+        finish_sums(DOT_ROWS_MANY, sums, ct, out, ld, n_out);
 }
 
 /* out[c][j] += A[c] . B[j]. A few rows meet all classes of a panel while they are in L1, and so does a piece of A. */
@@ -165,32 +184,35 @@ static void dot(const tile_table *tiles, const real *A, int64_t lda, int64_t C, 
 {
     const pieces sums = cut(shape->n_vectors, DOT_PIECE), classes = cut(C, DOT_CLASSES);
     vreal lanes[DOT_PANEL * DOT_CLASSES * DOT_ROWS];
-    for (int64_t p = 0, v = 0; p < sums.n; v += piece(&sums, p++))
+    for (int64_t p = 0, v = 0; p < sums.n; v += piece(&sums, p++)) {
+        const int64_t length = piece(&sums, p);
+        const int64_t step = length <= DOT_SHORT ? DOT_ROWS : DOT_ROWS_AT(classes.length);
         for (int64_t j = 0; j < n_out; j += DOT_ROWS)
             for (int64_t t = 0, c = 0, n; t < classes.n; t += DOT_PANEL, c += n) {
-                const int64_t step = DOT_ROWS_AT(classes.length);
+                const int64_t end = t + DOT_PANEL < classes.n ? t + DOT_PANEL : classes.n;
                 for (int64_t r = 0; r < DOT_ROWS; r += step) {
                     n = 0;
-                    for (int64_t i = t; i < classes.n && i < t + DOT_PANEL; n += piece(&classes, i++)) {
+                    for (int64_t i = t; i < end; n += piece(&classes, i++)) {
                         const int64_t ct = piece(&classes, i);
                         const ptrdiff_t ahead_step = ahead->step;
-                        const char *next =
-                            take_ahead(ahead, piece(&sums, p) * (step / DOT_ROWS_AT(ct)) * PREFETCHES(ct));
-                        tiles->dot[ct - 1](A + (c + n) * lda, lda, B + j + r, step, v, v + piece(&sums, p), shape, next,
-                                           ahead_step, lanes + n * DOT_ROWS + r);
+                        const char *next = take_ahead(ahead, length * (step / DOT_ROWS_AT(ct)) * PREFETCHES(ct));
+                        tiles->dot[ct - 1](A + (c + n) * lda, lda, B + j + r, step, v, v + length, shape, next,
+                                           ahead_step, lanes + n * DOT_ROWS + (r >> DOT_STAGES(DOT_ROWS_AT(ct))));
                     }
                 }
-                sum_lanes(lanes, n, out + c * ld + j, ld, n_out - j);
+                n = 0;
+                for (int64_t i = t; i < end; n += piece(&classes, i++))
+                    sum_lanes(piece(&classes, i), lanes + n * DOT_ROWS, out + (c + n) * ld + j, ld, n_out - j);
             }
+    }
 }
 
 /* out[c] += sum_k A[c][k] B[k], out packed by `shape` */
 static void outer(const tile_table *tiles, const real *A, int64_t lda, int64_t C, const void *const *B, int64_t n,
                   const rc_row_shape *shape, rc_ahead *ahead, real *out, int64_t ld)
 {
-    const pieces classes = cut(C, OUTER_CLASSES), sums = cut(n, OUTER_PIECE);
-    const pieces strips =
-        cut(shape->n_vectors, piece(&classes, 0) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : OUTER_VECTORS);
+    const pieces classes = cut(C, C <= OUTER_CLASSES ? OUTER_CLASSES : OUTER_CLASSES_MANY), sums = cut(n, OUTER_PIECE);
+    const pieces strips = cut(shape->n_vectors, OUTER_VECTORS_AT(piece(&classes, 0)));
     for (int64_t p = 0, k = 0; p < sums.n; k += piece(&sums, p++))
         for (int64_t s = 0, v = 0; s < strips.n; v += piece(&strips, s++)) {
             const int64_t vt = piece(&strips, s), end = v + vt;

@@ -199,25 +199,38 @@ RC_INLINE vwide w_zero(void) { return v_widen(v_set(0)); }
 #define TRANSPOSED_AT(c) (c)
 #endif
 
-/* Lane i of the result is the sum over the lanes of a[i]: LANES - 1 pairs in all. Destroys a. */
-#define SUM_STAGE(k, pairs)                                                                                            \
-    RC_UNROLL for (int i = 0; i < (pairs); i++) a[i] =                                                                 \
-        LOW_##k(a[2 * i], a[2 * i + 1]) + HIGH_##k(a[2 * i], a[2 * i + 1])
+/*
+ * Lane i of the last stage's result is the sum over the lanes of a[i]: LANES - 1 pairs in all.  Stages first..last of
+ * n vectors leave n >> (last - first + 1) of them at the beginning of a, so that a tree can be left and taken up again.
+ */
+#define SUM_STAGE(k)                                                                                                   \
+    if (first <= (k) && (k) <= last) {                                                                                 \
+        n /= 2;                                                                                                        \
+        RC_UNROLL for (int i = 0; i < n; i++) a[i] =                                                                   \
+            LOW_##k(a[2 * i], a[2 * i + 1]) + HIGH_##k(a[2 * i], a[2 * i + 1]);                                        \
+    }
+#define SUM_STAGES (LANES >= 16 ? 4 : LANES >= 8 ? 3 : LANES >= 4 ? 2 : LANES >= 2 ? 1 : 0)
+
+RC_INLINE void v_sum_stages(const int first, const int last, int n, vreal *a)
+{
+#if LANES >= 2
+    SUM_STAGE(1)
+#endif
+#if LANES >= 4
+    SUM_STAGE(2)
+#endif
+#if LANES >= 8
+    SUM_STAGE(3)
+#endif
+#if LANES >= 16
+    SUM_STAGE(4)
+#endif
+    (void)first, (void)last, (void)n, (void)a;
+}
 
 RC_INLINE vreal v_sums(vreal *a)
 {
-#if LANES >= 2
-    SUM_STAGE(1, LANES / 2);
-#endif
-#if LANES >= 4
-    SUM_STAGE(2, LANES / 4);
-#endif
-#if LANES >= 8
-    SUM_STAGE(3, LANES / 8);
-#endif
-#if LANES >= 16
-    SUM_STAGE(4, LANES / 16);
-#endif
+    v_sum_stages(1, SUM_STAGES, LANES, a);
     return a[0];
 }
 

@@ -22,8 +22,8 @@ RC_INLINE void NAMED(dot_step)(const int ct, const int rt, vreal *acc, const rea
     }
 }
 
-/* sums[c][j] = vectors [v0, v1) of the products, for n_rows rows of which a few at a time have their sums in registers;
- * the last vector of all lies at last_offset in B. */
+/* sums[c] = vectors [v0, v1) of the products, for n_rows rows of which a few at a time have their sums in registers,
+ * where the trees begin: DOT_STAGES of them. The last vector of all lies at last_offset in B. */
 RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const void *const *B, int64_t n_rows,
                                int64_t v0, int64_t v1, const rc_row_shape *shape, const char *ahead, ptrdiff_t step,
                                vreal *sums)
@@ -39,9 +39,16 @@ RC_INLINE void NAMED(dot_tile)(const int ct, const real *A, int64_t lda, const v
             ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
             NAMED(dot_step)(ct, rt, acc, A + k, lda, rows, k);
         }
-        if (regular < v1) NAMED(dot_step)(ct, rt, acc, A + regular * LANES, lda, rows, shape->last_offset);
-        RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int j = 0; j < rt; j++) sums[c * DOT_ROWS + first + j] =
-            acc[c * rt + j];
+        if (regular < v1) {
+            ahead = prefetch_ahead(PREFETCHES(ct), ahead, step);
+            NAMED(dot_step)(ct, rt, acc, A + regular * LANES, lda, rows, shape->last_offset);
+        }
+        RC_UNROLL for (int c = 0; c < ct; c++)
+        {
+            v_sum_stages(1, DOT_STAGES(rt), rt, acc + c * rt);
+            for (int j = 0; j < rt >> DOT_STAGES(rt); j++)
+                sums[c * DOT_ROWS + (first >> DOT_STAGES(rt)) + j] = acc[c * rt + j];
+        }
     }
 }
 
@@ -68,7 +75,7 @@ RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int6
                                  int64_t n, int64_t offset, int64_t last_offset, const char *ahead, ptrdiff_t step,
                                  real *out, int64_t ld)
 {
-    vreal acc[OUTER_CLASSES * OUTER_VECTORS_FEW], x[OUTER_VECTORS_FEW];
+    vreal acc[OUTER_ACCUMULATORS], x[OUTER_VECTORS_FEW];
     RC_UNROLL for (int i = 0; i < ct * vt; i++) acc[i] = v_set(0);
     for (int64_t k = 0; k < n; k++) {
         const STORED *b = B[k];
@@ -83,11 +90,11 @@ RC_INLINE void NAMED(outer_tile)(const int ct, const int vt, const real *A, int6
             RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] += a * x[v];
         }
     }
+    /* all loads before the first store, which might overlap them: compilers then see neighbours side by side */
+    RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++) acc[c * vt + v] +=
+        v_load(out + c * ld + v * LANES);
     RC_UNROLL for (int c = 0; c < ct; c++) RC_UNROLL for (int v = 0; v < vt; v++)
-    {
-        real *o = out + c * ld + v * LANES;
-        v_store(o, v_load(o) + acc[c * vt + v]);
-    }
+        v_store(out + c * ld + v * LANES, acc[c * vt + v]);
 }
 
 #define OUTER_TILE(ct, vt)                                                                                             \
@@ -103,14 +110,32 @@ OUTER_TILES_FEW(3)
 OUTER_TILES_MANY(4)
 OUTER_TILES_MANY(5)
 OUTER_TILES_MANY(6)
+#if OUTER_CLASSES > OUTER_CLASSES_MANY
+OUTER_TILES_2(7)
+OUTER_TILES_2(8)
+OUTER_TILES_2(9)
+OUTER_TILES_2(10)
+OUTER_TILES_2(11)
+OUTER_TILES_2(12)
+#endif
 
 static const tile_table NAMED(tiles) = {{DOT_NAMES},
-                                        {{OUTER_NAMES_FEW(1)},
-                                         {OUTER_NAMES_FEW(2)},
-                                         {OUTER_NAMES_FEW(3)},
-                                         {OUTER_NAMES_MANY(4)},
-                                         {OUTER_NAMES_MANY(5)},
-                                         {OUTER_NAMES_MANY(6)}}};
+                                        {
+                                            {OUTER_NAMES_FEW(1)},
+                                            {OUTER_NAMES_FEW(2)},
+                                            {OUTER_NAMES_FEW(3)},
+                                            {OUTER_NAMES_MANY(4)},
+                                            {OUTER_NAMES_MANY(5)},
+                                            {OUTER_NAMES_MANY(6)},
+#if OUTER_CLASSES > OUTER_CLASSES_MANY
+                                            {OUTER_NAMES_2(7)},
+                                            {OUTER_NAMES_2(8)},
+                                            {OUTER_NAMES_2(9)},
+                                            {OUTER_NAMES_2(10)},
+                                            {OUTER_NAMES_2(11)},
+                                            {OUTER_NAMES_2(12)},
+#endif
+                                        }};
 
 #undef DOT_TILE
 #undef OUTER_TILE
