@@ -217,7 +217,7 @@ static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespe
             if (asked_to_stop(control, polled)) return fail(error, RC_INTERRUPTED, "", "interrupted");
         }
         if (s->sparse)
-            s->k->dual_csr(&s->work, s->order + first, rows, &s->csr, s->factor);
+            s->k->dual_csr(&s->work, s->order + first, rows, n - first, &s->csr, s->factor);
         else {
             const int64_t next = first + PREFETCHED * s->load, left = n - next;
             load_rows(s, s->order + first, rows);
@@ -629,7 +629,11 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     w->loss = problem->loss;
     w->C = s->C;
     if (s->sparse) {
-        w->ldw = s->C < 3 ? s->C : (s->C + 3) / 4 * 4;
+        for (int64_t c = 0; c < s->C;) {
+            const int64_t panel = s->k->csr_panel(s->C - c);
+            w->ldw += panel;
+            c += panel;
+        }
         s->load = SPARSE_ROWS;
         s->run = 1;
     } else {

@@ -290,128 +290,95 @@ static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const voi
 
 /* ---------------------------------------------------------------- CSR */
 
-enum { DUAL_RUN = 256 };
-
-/* n nonzeros of a row, in the compute type */
-typedef struct {
-    int64_t n;
-    const real *values;
-    const int32_t *columns;
-} dual_run;
-
-typedef struct {
-    real values[DUAL_RUN];
-    int32_t columns[DUAL_RUN];
-} dual_buffer;
-
 /* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors */
-RC_INLINE dual_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, dual_buffer *buffer)
+RC_INLINE sparse_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, sparse_buffer *buffer,
+                               real *row)
 {
-    const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
-    const int64_t n = (native && narrow && !factor) || end - first < DUAL_RUN ? end - first : DUAL_RUN;
-    dual_run run = {n, (const real *)x->data + first, (const int32_t *)x->indices + first};
-    if (!narrow) {
-        for (int64_t i = 0; i < n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
-        run.columns = buffer->columns;
-    }
-    if (!native || factor) {
-        convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, n, buffer->values);
-        run.values = buffer->values;
-    }
-    for (int64_t i = 0; i < n && factor; i++) buffer->values[i] *= (real)factor[run.columns[i]];
+    sparse_run run = load_run(x, first, factor && end - first > SPARSE_RUN ? first + SPARSE_RUN : end, buffer, row);
+    for (int64_t i = 0; i < run.n && factor; i++)
+        buffer->values[i] = run.values[i] * (real)factor[run.columns[i]];
+    if (factor) run.values = buffer->values;
     return run;
 }
 
-/* Widths that are constants to the compiler: rows of A are padded to one of them, or to a multiple of 4. */
-#define FOR_DUAL_WIDTH(call)                                                                                           \
-    switch (ldw) {                                                                                                     \
-    case 1: call(1); break;                                                                                            \
-    case 2: call(2); break;                                                                                            \
-    case 4: call(4); break;                                                                                            \
-    case 8: call(8); break;                                                                                            \
-    case 12: call(12); break;                                                                                          \
-    case 16: call(16); break;                                                                                          \
-    case 20: call(20); break;                                                                                          \
-    case 24: call(24); break;                                                                                          \
-    case 32: call(32); break;                                                                                          \
-    default: call(ldw);                                                                                                \
-    }
-
-/* acc += values * A[columns] */
-RC_INLINE void plain_scores(dual_run run, const real *RC_RESTRICT A, const int64_t ldw, real *RC_RESTRICT acc)
+/* row += values * prox(A[columns]): the threshold is taken as the weights are read. `row` is padded to whole vectors. */
+static void prox_scores(const rc_dual_work *w, const sparse_run *run)
 {
-    for (int64_t i = 0; i < run.n; i++) {
-        const real *a = A + (int64_t)run.columns[i] * ldw, value = run.values[i];
-        for (int64_t k = 0; k < ldw; k++) acc[k] += value * a[k];
+    const real *metric = w->metric;
+    const vreal t = v_set((real)w->l1);
+    for (int64_t i = 0; i < run->n; i++) {
+        const real *a = (const real *)w->A + (int64_t)run->columns[i] * w->ldw;
+        real value = run->values[i] * (metric ? metric[run->columns[i]] : 1);
+        if (w->group > 0) value *= group_factor(a, w->ldw, w->group, 1);
+        const vreal v = v_set(value);
+        for (int64_t k = 0; k < w->ldw; k += LANES) {
+            const vreal in = v_load(a + k), kept = v_min(v_max(in, -t), t);
+            v_store(run->row + k, v_load(run->row + k) + v * (w->l1 > 0 ? in - kept : in));
+        }
     }
 }
 
-static void plain_scores_run(dual_run run, const real *A, int64_t ldw, real *acc){
-#define PLAIN_SCORES(width) plain_scores(run, A, width, acc)
-    FOR_DUAL_WIDTH(PLAIN_SCORES)}
-
-/* A[columns] += values * change */
-RC_INLINE void add_columns(dual_run run, const real *RC_RESTRICT change, const int64_t ldw, real *RC_RESTRICT A)
+/* Asks memory for what the next sample will read, while this one is solved: which columns come is not to be guessed */
+RC_INLINE void dual_fetch(const rc_csr *x, int64_t row, const real *A, int64_t ldw)
 {
-    for (int64_t i = 0; i < run.n; i++) {
-        real *a = A + (int64_t)run.columns[i] * ldw;
-        const real value = run.values[i];
-        for (int64_t k = 0; k < ldw; k++) a[k] += value * change[k];
+    const int64_t end = index_at(x->indptr, x->index_dtype, row + 1);
+    for (int64_t k = index_at(x->indptr, x->index_dtype, row); k < end; k++) {
+        const real *a = A + index_at(x->indices, x->index_dtype, k) * ldw;
+        prefetch_to_write(a);
+        prefetch_to_write(a + ldw - 1);
     }
 }
 
-static void add_columns_run(dual_run run, const real *change, int64_t ldw, real *A){
-#define ADD_COLUMNS(width) add_columns(run, change, width, A)
-    FOR_DUAL_WIDTH(ADD_COLUMNS)}
-
-/* acc += values * prox(A[columns]): the threshold is taken as the weights are read */
-RC_INLINE void prox_scores(const rc_dual_work *w, dual_run run, const int64_t ldw, real *acc)
-{
-    const real t = (real)w->l1, *metric = w->metric;
-    for (int64_t i = 0; i < run.n; i++) {
-        const real *a = (const real *)w->A + (int64_t)run.columns[i] * ldw;
-        const real value = run.values[i] * (metric ? metric[run.columns[i]] : 1);
-        if (w->group > 0) {
-            const real f = value * group_factor(a, ldw, w->group, 1);
-            for (int64_t k = 0; k < ldw; k++) acc[k] += f * a[k];
-        } else
-            for (int64_t k = 0; k < ldw; k++) acc[k] += value * soft(a[k], t);
-    }
-}
-
-static void prox_scores_run(const rc_dual_work *w, dual_run run, int64_t ldw, real *acc)
-{
-#define PROX_SCORES(width) prox_scores(w, run, width, acc)
-    FOR_DUAL_WIDTH(PROX_SCORES)
-}
-
-/* A is (D, ldw) */
-static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor)
+/* The first n of `rows`; all `n_known` of them may be read. A is (D, ldw), its rows padded as sparse.h pads a table's */
+static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
+                     const double *factor)
 {
     const int64_t C = w->C, ldw = w->ldw;
+    const rc_table table = {w->A, 1, ldw};
     double *s = w->scratch + (C + 7) / 8 * 8;
     real *acc = (real *)(void *)(s + (C + 7) / 8 * 8);
     const int plain = w->l1 == 0 && w->group == 0 && !w->metric;
-    dual_buffer buffer;
+    sparse_buffer buffer;
     for (int64_t r = 0; r < n; r++) {
         const int64_t i = rows[r];
         const int64_t first = index_at(x->indptr, x->index_dtype, i), end = index_at(x->indptr, x->index_dtype, i + 1);
-        dual_run run;
-        for (int64_t c = 0; c < ldw; c++) acc[c] = 0;
-        for (int64_t k = first; k < end; k += run.n) {
-            run = dual_load(x, k, end, factor, &buffer);
-            if (plain)
-                plain_scores_run(run, w->A, ldw, acc);
-            else
-                prox_scores_run(w, run, ldw, acc);
+        for (int64_t c = 0; c < ldw + LANES; c++) acc[c] = 0;
+        for (int64_t k = first; k < end;) {
+            if (!plain) {
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc);
+                prox_scores(w, &run);
+                k += run.n;
+                continue;
+            }
+            int64_t done = 0;
+            for (int64_t c = 0, at = 0; c < C;) {
+                const sparse_strip strip = first_strip(C - c);
+                const sparse_panels panels = panels_at(&table, at, &strip);
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc + at);
+                form_for(&strip, &panels).scores(&run, 1, &panels);
+                done = run.n;
+                c += strip.width;
+                at += strip.full * LANES + strip.tail;
+            }
+            k += done;
         }
         for (int64_t c = 0; c < C; c++) s[c] = w->curvature * acc[c] + w->b[c];
+        if (r + 1 < n_known) dual_fetch(x, rows[r + 1], w->A, ldw);
         if (!dual_solve(w, i, s)) continue;
         for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * s[c]);
         for (int64_t c = C; c < ldw; c++) acc[c] = 0;
-        for (int64_t k = first; k < end; k += run.n) {
-            run = dual_load(x, k, end, factor, &buffer);
-            add_columns_run(run, acc, ldw, w->A);
+        for (int64_t k = first; k < end;) {
+            int64_t done = 0;
+            for (int64_t c = 0, at = 0; c < C;) {
+                const sparse_strip strip = first_strip(C - c);
+                const sparse_panels panels = panels_at(&table, at, &strip);
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc + at);
+                form_for(&strip, &panels).gradient(&run, 1, &panels);
+                done = run.n;
+                c += strip.width;
+                at += strip.full * LANES + strip.tail;
+            }
+            k += done;
         }
     }
 }
@@ -481,10 +448,10 @@ static void sum_rows(const double *slopes, int64_t n, int64_t C, const void *x, 
 static void sum_csr(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total)
 {
     const int64_t end = index_at(x->indptr, x->index_dtype, row + 1);
-    dual_buffer buffer;
-    dual_run run;
+    sparse_buffer buffer;
+    sparse_run run;
     for (int64_t k = index_at(x->indptr, x->index_dtype, row); k < end; k += run.n) {
-        run = dual_load(x, k, end, factor, &buffer);
+        run = dual_load(x, k, end, factor, &buffer, NULL);
         for (int64_t i = 0; i < run.n; i++) {
             double *RC_RESTRICT t = total + (int64_t)run.columns[i] * C;
             const double value = run.values[i];

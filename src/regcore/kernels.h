@@ -270,7 +270,8 @@ typedef struct {
     /* --- dual coordinate ascent: see dual.h */
     void (*dual_rows)(rc_dual_work *w, const int64_t *rows, int64_t n, const void *x, const void *metric_x);
     void (*multiply_rows)(const void *x, const void *metric, int64_t n, int64_t ld, void *out);
-    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor);
+    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
+                     const double *factor);
     void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
     void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
