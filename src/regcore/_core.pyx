@@ -900,7 +900,7 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_set_centre(self.dual, w, intercept, step, intercept_step)
 
-    def run(self, int64_t n_centres, int64_t n_epochs):
+    def run(self, int64_t n_centres, int64_t n_epochs, int n_threads):
         """Move the centre n_centres times, after n_epochs each; return (gap, number of visits of samples).
 
         The gap is an estimate of that of the problem around the centre, from the last epoch.
@@ -910,7 +910,7 @@ cdef class DualAscent:
         cdef rc_status status
         cdef double gap = 0
         cdef int64_t n_visits = 0
-        _control(&control, 1, NULL)
+        _control(&control, n_threads, NULL)
         with self.lock:
             with nogil:
                 status = rc_dual_run(self.dual, &control, n_centres, n_epochs, &gap, &n_visits, &error)

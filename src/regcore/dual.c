@@ -22,17 +22,24 @@
  * epochs; that is all the shrinking there is, and since a certificate sums over all samples, no proof depends on it.
  */
 #include <math.h>
+#include <stdio.h>
+#define MARGIN (getenv("MARGIN")?atof(getenv("MARGIN")):1.1)
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "kernels.h"
+#include "threads.h"
 
 enum {
     WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
+    LEAST_WORK = 1 << 16,    /* multiply-adds in an epoch for blocks of samples to pay */
+    LEAST_PER_COLUMN = 8,    /* nonzeros, as joining blocks visits all columns */
     LOAD_BYTES = 4096,       /* dense rows packed at once: few, so that they do not displace the weights */
     MOST_LOADED = 16,
     SPARSE_ROWS = 64, /* a call */
+    N_BLOCKS = 2,     /* of samples, each with weights of its own; fixed, as the bits depend on it */
+    JOINS = 4,        /* of the blocks' weights in an epoch */
     TILE = 16,
     PREFETCHED = 2, /* loads ahead */
     SAMPLES_PER_POLL = 1 << 16
@@ -46,6 +53,8 @@ struct rc_dual {
     int sparse;
     int64_t epoch, n_active;
     rc_dual_work work;
+    int64_t n_blocks;
+    rc_dual_work blocks[N_BLOCKS]; /* where there are several */
     rc_csr csr;
 
     char *memory;
@@ -201,32 +210,143 @@ static void apply_prox(rc_dual *s)
         s->k->penalty_prox(s->work.A, n, s->work.l1, 1, s->work.W);
 }
 
-static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
-                           rc_error *error)
+/* ---------------------------------------------------------------- blocks of samples */
+
+/* A part of an epoch: each block visits its samples of the order */
+typedef struct {
+    rc_dual *s;
+    const rc_control *control;
+    struct timespec *polled;
+    rc_flag stop;
+    int64_t first[N_BLOCKS], end[N_BLOCKS], n_visits[N_BLOCKS];
+} visit;
+
+static void visit_block(void *context, int64_t block, int thread)
 {
+    visit *v = context;
+    rc_dual *s = v->s;
+    rc_dual_work *w = s->n_blocks > 1 ? &s->blocks[block] : &s->work;
     const double per_row = work_per_row(s);
+    const int64_t end = v->end[block];
     double work = 0;
-    const int64_t n = make_order(s);
-    s->epoch++;
-    s->work.gap = 0;
-    for (int64_t first = 0; first < n; first += s->load) {
-        const int64_t rows = n - first < s->load ? n - first : s->load;
+    for (int64_t first = v->first[block]; first < end && !rc_flag_raised(&v->stop); first += s->load) {
+        const int64_t rows = end - first < s->load ? end - first : s->load;
         work += per_row * (double)rows;
-        if (work > WORK_PER_POLL) {
+        if (work > WORK_PER_POLL && thread == 0) {
             work = 0;
-            if (asked_to_stop(control, polled)) return fail(error, RC_INTERRUPTED, "", "interrupted");
+            if (asked_to_stop(v->control, v->polled)) {
+                rc_flag_raise(&v->stop);
+                return;
+            }
         }
         if (s->sparse)
-            s->k->dual_csr(&s->work, s->order + first, rows, n - first, &s->csr, s->factor);
+            s->k->dual_csr(w, s->order + first, rows, end - first, &s->csr, s->factor);
         else {
-            const int64_t next = first + PREFETCHED * s->load, left = n - next;
+            const int64_t next = first + PREFETCHED * s->load, left = end - next;
             load_rows(s, s->order + first, rows);
             if (left > 0) prefetch_rows(s, s->order + next, left < s->load ? left : s->load);
             if (s->metric) s->k->multiply_rows(s->rows, s->metric, rows, s->work.ldw, s->metric_rows);
-            s->k->dual_rows(&s->work, s->order + first, rows, s->rows, s->metric ? s->metric_rows : s->rows);
+            s->k->dual_rows(w, s->order + first, rows, s->rows, s->metric ? s->metric_rows : s->rows);
         }
-        *n_visits += rows;
+        v->n_visits[block] += rows;
     }
+}
+
+/* A block's part of A */
+typedef struct {
+    rc_dual *s;
+    double product[N_BLOCKS], squares[N_BLOCKS];
+} joining;
+
+static void join_range(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    joining *j = context;
+    const rc_dual *s = j->s;
+    const int64_t lanes = s->k->lanes, n = (length_of_A(s) + lanes - 1) / lanes;
+    const int64_t at = n * task / N_BLOCKS * lanes, end = n * (task + 1) / N_BLOCKS * lanes;
+    const size_t size = s->k->real_size;
+    s->k->join_blocks(offset(s->work.A, at, size), offset(s->blocks[0].A, at, size), offset(s->blocks[1].A, at, size),
+                      end - at, s->work.spread, &j->product[task], &j->squares[task]);
+}
+
+/*
+ * What the blocks have done comes together.  With changes d_b of A by block b the dual's quadratic term is at most what
+ * the blocks took it for as long as ||sum d_b||^2 <= spread sum ||d_b||^2, which is always so for a spread of their
+ * number.  Changes that hardly know of each other allow one that is not much above 1.
+ */
+static void join(rc_dual *s, int n_threads)
+{
+    rc_dual_work *w = &s->work;
+    joining j = {.s = s};
+    double product = 0, squares = 0;
+    rc_parallel_for(N_BLOCKS, n_threads, join_range, &j);
+    w->gap = 0;
+    for (int b = 0; b < N_BLOCKS; b++) {
+        w->gap += s->blocks[b].gap;
+        product += w->curvature * j.product[b];
+        squares += w->curvature * j.squares[b];
+    }
+    for (int64_t c = 0; c < s->C; c++) {
+        const double d = s->blocks[0].residual[c] - w->residual[c], e = s->blocks[1].residual[c] - w->residual[c];
+        product += w->intercept * w->spread * w->spread * d * e;
+        squares += w->intercept * w->spread * w->spread * (d * d + e * e);
+        w->residual[c] += d + e;
+        w->b[c] = s->centre_b[c] - w->intercept * w->residual[c];
+    }
+    if (squares > 0 && !s->metric) {
+        const double needed = MARGIN * (1 + 2 * product / squares);
+        w->spread = needed < 1 ? 1 : needed < N_BLOCKS ? needed : N_BLOCKS;
+        if (getenv("SHOW")) fprintf(stderr, "%.3f ", needed / MARGIN);
+    }
+    for (int b = 0; b < N_BLOCKS; b++) {
+        memcpy(s->blocks[b].b, w->b, (size_t)s->C * sizeof(double));
+        memcpy(s->blocks[b].residual, w->residual, (size_t)s->C * sizeof(double));
+        s->blocks[b].spread = w->spread;
+    }
+}
+
+static void copy_to_block(void *context, int64_t block, int thread)
+{
+    (void)thread;
+    const rc_dual *s = context;
+    memcpy(s->blocks[block].A, s->work.A, (size_t)length_of_A(s) * s->k->real_size);
+}
+
+/* The blocks begin where the whole is */
+static void split(rc_dual *s, int n_threads)
+{
+    for (int b = 0; b < N_BLOCKS; b++) {
+        rc_dual_work *w = &s->blocks[b];
+        void *A = w->A, *scratch = w->scratch;
+        double *intercept = w->b, *residual = w->residual;
+        *w = s->work;
+        w->A = A, w->scratch = scratch, w->b = intercept, w->residual = residual;
+        memcpy(w->b, s->work.b, (size_t)s->C * sizeof(double));
+        memcpy(w->residual, s->work.residual, (size_t)s->C * sizeof(double));
+        w->gap = 0;
+    }
+    rc_parallel_for(N_BLOCKS, n_threads, copy_to_block, s);
+}
+
+static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
+                           rc_error *error)
+{
+    const int64_t n = make_order(s), parts = s->n_blocks > 1 ? (getenv("JOINS") ? atoi(getenv("JOINS")) : JOINS) * s->n_blocks : 1;
+    visit v = {.s = s, .control = control, .polled = polled};
+    s->epoch++;
+    s->work.gap = 0;
+    if (s->n_blocks > 1) split(s, control->n_threads);
+    for (int64_t part = 0; part < parts && !rc_flag_raised(&v.stop); part += s->n_blocks) {
+        for (int64_t b = 0; b < s->n_blocks; b++) {
+            v.first[b] = n * (part + b) / parts;
+            v.end[b] = n * (part + b + 1) / parts;
+        }
+        rc_parallel_for(s->n_blocks, control->n_threads, visit_block, &v);
+        if (s->n_blocks > 1) join(s, control->n_threads);
+    }
+    for (int64_t b = 0; b < s->n_blocks; b++) *n_visits += v.n_visits[b];
+    if (rc_flag_raised(&v.stop)) return fail(error, RC_INTERRUPTED, "", "interrupted");
     if (!isfinite(s->work.gap))
         return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but the scores overflow the compute type");
     return RC_OK;
@@ -473,6 +593,12 @@ static size_t layout(rc_dual *s, char *memory)
     size_t used = 0;
     w->A = carve(memory, &used, n_A, size);
     w->W = carve(memory, &used, thresholds && !s->sparse ? n_A : 0, size);
+    for (int b = 0; b < N_BLOCKS && s->n_blocks > 1; b++) {
+        s->blocks[b].A = carve(memory, &used, n_A, size);
+        s->blocks[b].b = carve(memory, &used, C, sizeof(double));
+        s->blocks[b].residual = carve(memory, &used, C, sizeof(double));
+        s->blocks[b].scratch = carve(memory, &used, 3 * (C + 16), sizeof(double));
+    }
     s->centre = carve(memory, &used, s->options.proximal ? n_A : 0, size);
     s->total = carve(memory, &used, s->sparse ? s->D * sums : sums * w->ldw, sizeof(double));
     w->dual = carve(memory, &used, s->N * C, size);
@@ -628,6 +754,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     const int64_t lanes = s->k->lanes, size = (int64_t)s->k->real_size;
     w->loss = problem->loss;
     w->C = s->C;
+    s->n_blocks = 1;
     if (s->sparse) {
         for (int64_t c = 0; c < s->C;) {
             const int64_t panel = s->k->csr_panel(s->C - c);
@@ -636,6 +763,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
         }
         s->load = SPARSE_ROWS;
         s->run = 1;
+        if ((double)X->nnz * (double)s->C >= LEAST_WORK && X->nnz >= LEAST_PER_COLUMN * s->D) s->n_blocks = N_BLOCKS;
     } else {
         w->n_vectors = (s->D + lanes - 1) / lanes;
         w->ldw = w->n_vectors * lanes;
@@ -662,6 +790,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     w->l1 = options->penalty.l1;
     w->group = options->penalty.group;
     w->curvature = options->penalty.l2 > 0 ? 1 / (2 * options->penalty.l2) : 0;
+    w->spread = s->n_blocks > 1 ? (getenv("SPREAD") ? atof(getenv("SPREAD")) : 2) : 1;
     status = read_samples(s, control, error);
     if (status != RC_OK) {
         rc_dual_free(s);

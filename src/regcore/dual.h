@@ -93,7 +93,7 @@ RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
 {
     const int64_t C = w->C, padded = (C + 7) / 8 * 8, y = w->label[i];
     const double weight = w->weight[i];
-    const double q = fmax(weight * (w->curvature * w->square[i] + w->intercept), 1e-300);
+    const double q = fmax(weight * w->spread * (w->curvature * w->square[i] + w->intercept), 1e-300);
     real *RC_RESTRICT g = (real *)w->dual + i * C;
     double *RC_RESTRICT a = w->scratch;
     int changed = 0;
@@ -159,7 +159,7 @@ RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
     w->patience[i] = 0;
     for (int64_t c = 0; c < C; c++) {
         w->residual[c] += weight * s[c];
-        w->b[c] -= w->intercept * weight * s[c];
+        w->b[c] -= w->intercept * weight * w->spread * s[c];
     }
     return 1;
 }
@@ -365,7 +365,7 @@ static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_
         for (int64_t c = 0; c < C; c++) s[c] = w->curvature * acc[c] + w->b[c];
         if (r + 1 < n_known) dual_fetch(x, rows[r + 1], w->A, ldw);
         if (!dual_solve(w, i, s)) continue;
-        for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * s[c]);
+        for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * w->spread * s[c]);
         for (int64_t c = C; c < ldw; c++) acc[c] = 0;
         for (int64_t k = first; k < end;) {
             int64_t done = 0;
@@ -380,6 +380,30 @@ static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_
             }
             k += done;
         }
+    }
+}
+
+enum { JOINED = 1024 }; /* numbers whose products are summed in the compute type */
+
+/* What two blocks of samples have made of A comes together; see kernels.h */
+static void join_blocks(void *A, void *one, void *other, int64_t n, double spread, double *product, double *squares)
+{
+    const vreal share = v_set((real)(1 / spread));
+    real *a = A, *p = one, *q = other;
+    for (int64_t first = 0; first < n; first += JOINED) {
+        const int64_t end = n - first < JOINED ? n : first + JOINED;
+        vreal both = v_set(0), each = v_set(0);
+        for (int64_t i = first; i < end; i += LANES) {
+            const vreal before = v_load(a + i), d = v_load(p + i) - before, e = v_load(q + i) - before;
+            const vreal after = before + share * (d + e);
+            both += d * e;
+            each += d * d + e * e;
+            v_store(a + i, after);
+            v_store(p + i, after);
+            v_store(q + i, after);
+        }
+        *product += w_sum(v_widen(both));
+        *squares += w_sum(v_widen(each));
     }
 }
 

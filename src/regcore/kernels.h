@@ -126,6 +126,7 @@ typedef struct {
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
     double *scratch;          /* 3 * (C + 16) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
+    double spread;            /* of a change, as long as other blocks of samples have not seen it; else 1 */
 } rc_dual_work;
 
 /* A column of X in the compute type: padded with zeros to whole vectors (rows NULL), or its n nonzeros. */
@@ -272,6 +273,9 @@ typedef struct {
     void (*multiply_rows)(const void *x, const void *metric, int64_t n, int64_t ld, void *out);
     void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
                      const double *factor);
+    /* A = one = other = A + (d + e) / spread, where d = one - A and e = other - A; product += d . e, and squares +=
+     * ||d||^2 + ||e||^2 */
+    void (*join_blocks)(void *A, void *one, void *other, int64_t n, double spread, double *product, double *squares);
     void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
     void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);

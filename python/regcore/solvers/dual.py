@@ -253,7 +253,7 @@ class _Ascent:
     def run(self) -> None:
         """Do so many epochs as a certificate costs, or more."""
         n_centres = max(_LEAST_CENTRES, -(-self._n_epochs // self._per_centre))
-        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre)
+        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre, self.objective._n_threads)
         passes = n_visits / self.objective.n_samples
         self.n_passes += passes
         wanted = _PASSES_PER_CHECK * n_centres * self._per_centre / max(passes, 1e-9)
