@@ -217,10 +217,10 @@ def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
     )
     loop = objective._dual_ascent(dtype, None, proximal=True, metric=np.array([1.0, 0.5, 2.0]), seed=0)
     loop.set_centre(np.zeros((n_outputs, 3), dtype), np.zeros(n_outputs), 3.0, 2.0)
-    _, n_visits = loop.run(2, 3)
+    _, n_visits = loop.run(2, 3, 1)
     assert 18 < n_visits <= 6 * 18  # three have no weight
     V, r = np.empty((n_outputs, 3)), np.empty(n_outputs)
-    linear, largest = loop.refresh(V, r)
+    linear, largest = loop.refresh(V, r, 1)
     slopes = loop.state()["slopes"]
     assert slopes.dtype == dtype
     w = sample_weight / sample_weight.sum()
@@ -241,7 +241,7 @@ def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
     assert largest == pytest.approx(u.sum(axis=1).max(), rel=1e-6)
 
     shares, sums = np.empty(max(2, n_outputs)), np.empty((max(2, n_outputs), 3))
-    loop.class_sums(shares, sums)
+    loop.class_sums(shares, sums, 1)
     one_hot = labels[:, None] == np.arange(len(shares))
     np.testing.assert_allclose(shares, w @ one_hot)
     np.testing.assert_allclose(sums, (w[:, None] * one_hot).T @ X, atol=1e-7)
@@ -368,6 +368,76 @@ def test_the_seed_determines_the_bits(rng, penalty):
 
     assert weights(0, 1) == weights(0, 1) == weights(0, 2)
     assert weights(0, 1) != weights(1, 1)
+
+
+# --------------------------------------------------------------------------------------------------
+# two blocks of samples, where a CSR matrix is large enough
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def counts(rng):
+    """4,000 samples of five classes with about 25 nonzeros in 60 features each: more than 2**16 multiply-adds."""
+    y = rng.integers(0, 5, 4000)
+    X = sparse.random(4000, 60, 0.4, format="csr", random_state=1, dtype=np.float32)
+    X = X + sparse.csr_matrix((np.ones(4000, np.float32), (np.arange(4000), 7 * y)), X.shape)
+    return sparse.csr_matrix(X), y
+
+
+def blocks_penalty(name):
+    return {
+        "none": None,
+        "l1": L1(3e-3),
+        "l2": L2(1e-3),
+        "elastic_net": ElasticNet(2e-3, 0.5),
+        "group_l1": GroupL1(5e-3),
+    }[name]
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elastic_net", "group_l1"])
+@pytest.mark.parametrize(("loss", "n_outputs"), [("hinge", 1), ("hinge", 5), ("crammer_singer", 5)])
+def test_blocks_come_to_the_optimum(counts, loss, n_outputs, penalty):
+    """The dense solver has one block: the values lie within the gaps of each other."""
+    X, y = counts
+    results = [
+        fit(
+            make_objective(matrix, y, loss, n_outputs, penalty=blocks_penalty(penalty)),
+            solver="dual",
+            tol=1e-3,
+            random_state=0,
+        )
+        for matrix in (X, X.toarray())
+    ]
+    assert all(result.converged for result in results)
+    assert abs(results[0].value - results[1].value) <= max(result.dual_gap for result in results)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_blocks_have_the_same_bits_on_any_number_of_threads(counts, penalty):
+    X, y = counts
+
+    def found(n_threads):
+        objective = make_objective(X, y, "hinge", 5, penalty=blocks_penalty(penalty), n_threads=n_threads)
+        result = fit(objective, solver="dual", tol=None, max_iter=3, random_state=0)
+        return result.W.tobytes() + result.b.tobytes()
+
+    assert found(1) == found(2) == found(3)
+
+
+def test_blocks_go_on_from_a_state(counts):
+    X, y = counts
+    objective = make_objective(X, y, "crammer_singer", 5, penalty=L2(1e-3))
+    loop, other = (
+        objective._dual_ascent(np.float32, None, proximal=True, metric=None, seed=0) for _ in range(2)
+    )
+    loop.set_centre(np.zeros((5, 60), np.float32), np.zeros(5), 3.0, 2.0)
+    loop.run(3, 1, 2)
+    V, r = np.empty((5, 60)), np.empty(5)
+    loop.refresh(V, r, 2)
+    state = loop.state()
+    assert 1 <= state["spread"] <= 2
+    other.set_state(state)
+    other.refresh(V, r, 1)
+    assert loop.run(2, 2, 1) == other.run(2, 2, 2)
+    assert loop.state()["slopes"].tobytes() == other.state()["slopes"].tobytes()
 
 
 # --------------------------------------------------------------------------------------------------

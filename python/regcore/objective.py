@@ -796,6 +796,14 @@ class Objective:
         """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
         return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
 
+    @property
+    def _mean_square(self) -> float | None:
+        """Mean ||x||**2 of a CSR matrix without standardization, nearly; None: ask for the columns' statistics."""
+        if not isinstance(self._X, tuple) or self._weights is not None or self._standardization is not None:
+            return None
+        values = self._X[0]
+        return float(np.einsum("i,i->", values, values, dtype=np.float64)) / self.n_samples
+
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
         found: tuple[Array, Array] = self._problem.column_statistics(self._n_threads)

@@ -158,6 +158,7 @@ class _Ascent:
     def __init__(self, problem: ProblemToSolve, first_step: float) -> None:
         objective: Any = problem.objective
         self.objective = objective
+        self.n_threads: int = objective._n_threads
         self.free = problem.b is not None
         self.l1, self.l2, self.group = _triple(objective.penalty)
         self.unpenalised = self.l1 == self.l2 == self.group == 0
@@ -181,7 +182,7 @@ class _Ascent:
         start = problem.W.copy()
         b = self.b.astype(np.float64)
         if self.free:
-            self._loop.class_sums(self._shares, self._class_sums)
+            self._loop.class_sums(self._shares, self._class_sums, self.n_threads)
             self.n_passes += 1
             b -= self._b_shift(start)
             if shape[0] > 1:
@@ -196,12 +197,19 @@ class _Ascent:
     def _standardize(self, problem: ProblemToSolve, first_step: float) -> None:
         """Choose the features' origin, the metric and the steps, and make the loop."""
         objective: Any = self.objective
-        mean, deviation = objective._column_statistics()
         given = objective._standardization
+        self._shift = np.zeros(objective.n_features)
+        self.metric: Array | None = None
+        quick = None if self.l2 == 0 or (self.free and not objective._is_sparse) else objective._mean_square
+        if quick is not None:
+            # neither the origin nor the metric matters
+            self._choose_steps(quick, first_step)
+            self._make_loop(None, problem.seed)
+            return
+        mean, deviation = objective._column_statistics()
         scale = np.ones_like(mean) if given is None else given[1]
         given_mean = np.zeros_like(mean) if given is None else given[0]
         origin = given_mean
-        self._shift = np.zeros_like(mean)
         if self.free:
             # the intercept makes the origin of the features a matter of choice
             origin = np.zeros_like(mean) if objective._is_sparse else mean
@@ -210,7 +218,6 @@ class _Ascent:
         if given is not None or np.any(origin):
             used = (origin if np.any(origin) else None, None if given is None else scale)
         square = (deviation / scale) ** 2
-        self.metric: Array | None = None
         if self.l2 == 0:
             spread = np.sqrt(square)
             largest = spread.max()
@@ -220,14 +227,21 @@ class _Ascent:
         square += ((mean - origin) / scale) ** 2
         if self.metric is not None:
             square *= self.metric
-        self._mean_square = float(square.sum()) or 1.0
+        self._choose_steps(float(square.sum()), first_step)
+        self._make_loop(used, problem.seed)
+
+    def _choose_steps(self, mean_square: float, first_step: float) -> None:
+        """Of the mean ||x||**2."""
+        self._mean_square = mean_square or 1.0
         if not math.isfinite(self._mean_square):
             self._mean_square = 1.0  # the loop says which number is to blame
-        self._curvature = first_step * objective.n_samples / self._mean_square
+        self._curvature = first_step * self.objective.n_samples / self._mean_square
         # no proximal term where the plain ascent takes shorter steps still
         self.proximal = self.l2 == 0 or 1 / (2 * self.l2) > self._curvature
-        self._loop = objective._dual_ascent(
-            self.dtype, used, proximal=self.proximal, metric=self.metric, seed=problem.seed
+
+    def _make_loop(self, standardization: tuple[Array | None, Array | None] | None, seed: int) -> None:
+        self._loop = self.objective._dual_ascent(
+            self.dtype, standardization, proximal=self.proximal, metric=self.metric, seed=seed
         )
         self.n_passes += 2  # statistics, norms
 
@@ -253,7 +267,7 @@ class _Ascent:
     def run(self) -> None:
         """Do so many epochs as a certificate costs, or more."""
         n_centres = max(_LEAST_CENTRES, -(-self._n_epochs // self._per_centre))
-        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre, self.objective._n_threads)
+        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre, self.n_threads)
         passes = n_visits / self.objective.n_samples
         self.n_passes += passes
         wanted = _PASSES_PER_CHECK * n_centres * self._per_centre / max(passes, 1e-9)
@@ -286,7 +300,7 @@ class _Ascent:
 
     def certify(self) -> None:
         """Evaluate the weights that the epochs have led to, and the bound that their dual variables give."""
-        linear, largest = self._loop.refresh(self._V, self._r)
+        linear, largest = self._loop.refresh(self._V, self._r, self.n_threads)
         self.n_passes += 1
         self.residual = None
         given = self.W  # whoever has it may still look at it
@@ -329,7 +343,8 @@ class _Ascent:
             given = float((self._shares * shift.lose[0]).sum() * shift.gain[0].sum())
             linear = float(shift.shrink[0]) * linear + given
         scale = feasible_scale(V, self.l1, self.l2, self.group)
-        V = V * scale[:, None, None]
+        if np.any(scale != 1):
+            V = V * scale[:, None, None]
         conjugate = penalty_conjugate(V, self.l1, self.l2, self.group)
         return float(best_bound(scale * linear, np.zeros(1), conjugate)[0])
 
@@ -392,7 +407,7 @@ class _Ascent:
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self._loop.set_state(state)
-        self._loop.refresh(self._V, self._r)  # as the certificate did
+        self._loop.refresh(self._V, self._r, self.n_threads)  # as the certificate did
         for name in _NUMBERS:
             setattr(self, name, state[name])
         self.gap, self.residual = (
