@@ -31,7 +31,7 @@
 
 enum {
     WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
-    LEAST_WORK = 1 << 16,    /* multiply-adds in an epoch for blocks of samples to pay */
+    LEAST_WORK = 1 << 18,    /* multiply-adds in an epoch for blocks of samples to pay */
     LEAST_PER_COLUMN = 8,    /* nonzeros, as joining blocks visits all columns */
     LOAD_BYTES = 4096,       /* dense rows packed at once: few, so that they do not displace the weights */
     MOST_LOADED = 16,
