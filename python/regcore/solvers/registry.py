@@ -39,6 +39,8 @@ class Solver:
     requirement : str
     remedy : str
         What to change when `max_iter` came before the criterion.
+    asks : bool
+        Whether its passes are requests, which a sweep can answer together.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Solver:
     handles: Callable[[ObjectiveLike], bool]
     requirement: str
     remedy: str
+    asks: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -73,6 +76,7 @@ SOLVERS: dict[str, Solver] = {
             handles=lambda objective: objective.loss.is_smooth,
             requirement="a smooth loss (cross_entropy or squared_hinge)",
             remedy="raise max_iter or tol, or bring the features to a common scale",
+            asks=True,
         ),
         Solver(
             name="newton-cd",
