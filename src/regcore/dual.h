@@ -306,13 +306,17 @@ static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const voi
 
 /* ---------------------------------------------------------------- CSR */
 
-/* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors */
+/* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors; scores are added to `row` */
 RC_INLINE sparse_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, sparse_buffer *buffer,
                                real *row)
 {
-    sparse_run run = load_run(x, first, factor && end - first > SPARSE_RUN ? first + SPARSE_RUN : end, buffer, row);
-    for (int64_t i = 0; i < run.n && factor; i++)
-        buffer->values[i] = run.values[i] * (real)factor[run.columns[i]];
+    const int direct = has_native_values(x) && has_native_columns(x) && !factor;
+    const int64_t n = direct || end - first < SPARSE_RUN ? end - first : SPARSE_RUN;
+    sparse_run run = {.start = row, .row = row};
+    buffer->n = 0;
+    load_run(x, first, n, buffer, &run);
+    run.ahead = 0; /* what follows in memory is not what comes next */
+    for (int64_t i = 0; i < n && factor; i++) buffer->values[i] = run.values[i] * (real)factor[run.columns[i]];
     if (factor) run.values = buffer->values;
     return run;
 }
