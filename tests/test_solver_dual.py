@@ -217,10 +217,10 @@ def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
     )
     loop = objective._dual_ascent(dtype, None, proximal=True, metric=np.array([1.0, 0.5, 2.0]), seed=0)
     loop.set_centre(np.zeros((n_outputs, 3), dtype), np.zeros(n_outputs), 3.0, 2.0)
-    _, n_visits = loop.run(2, 3)
+    _, n_visits = loop.run(2, 3, 1)
     assert 18 < n_visits <= 6 * 18  # three have no weight
     V, r = np.empty((n_outputs, 3)), np.empty(n_outputs)
-    linear, largest = loop.refresh(V, r)
+    linear, largest = loop.refresh(V, r, 1)
     slopes = loop.state()["slopes"]
     assert slopes.dtype == dtype
     w = sample_weight / sample_weight.sum()
@@ -241,7 +241,7 @@ def test_sums_of_a_certificate(data, loss, n_outputs, matrix, dtype):
     assert largest == pytest.approx(u.sum(axis=1).max(), rel=1e-6)
 
     shares, sums = np.empty(max(2, n_outputs)), np.empty((max(2, n_outputs), 3))
-    loop.class_sums(shares, sums)
+    loop.class_sums(shares, sums, 1)
     one_hot = labels[:, None] == np.arange(len(shares))
     np.testing.assert_allclose(shares, w @ one_hot)
     np.testing.assert_allclose(sums, (w[:, None] * one_hot).T @ X, atol=1e-7)
@@ -368,6 +368,145 @@ def test_the_seed_determines_the_bits(rng, penalty):
 
     assert weights(0, 1) == weights(0, 1) == weights(0, 2)
     assert weights(0, 1) != weights(1, 1)
+
+
+# --------------------------------------------------------------------------------------------------
+# two blocks of samples, where a CSR matrix is large enough
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def counts(rng):
+    """4,000 samples of five classes with 25 nonzeros in 60 features: more than 2**18 multiply-adds."""
+    y = rng.integers(0, 5, 4000)
+    X = sparse.random(4000, 60, 0.4, format="csr", random_state=1, dtype=np.float32)
+    X = X + sparse.csr_matrix((np.ones(4000, np.float32), (np.arange(4000), 7 * y)), X.shape)
+    return sparse.csr_matrix(X), y
+
+
+def blocks_penalty(name):
+    return {
+        "none": None,
+        "l1": L1(3e-3),
+        "l2": L2(1e-3),
+        "elastic_net": ElasticNet(2e-3, 0.5),
+        "group_l1": GroupL1(5e-3),
+    }[name]
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elastic_net", "group_l1"])
+@pytest.mark.parametrize("loss", ["hinge", "crammer_singer"])
+def test_blocks_come_to_the_optimum(counts, loss, penalty):
+    """The dense solver has one block: the values lie within the gaps of each other."""
+    X, y = counts
+    results = [
+        fit(
+            make_objective(matrix, y, loss, 5, penalty=blocks_penalty(penalty)),
+            solver="dual",
+            tol=1e-3,
+            random_state=0,
+        )
+        for matrix in (X, X.toarray())
+    ]
+    assert all(result.converged for result in results)
+    assert abs(results[0].value - results[1].value) <= max(result.dual_gap for result in results)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_blocks_have_the_same_bits_on_any_number_of_threads(counts, penalty):
+    X, y = counts
+
+    def found(n_threads):
+        objective = make_objective(X, y, "hinge", 5, penalty=blocks_penalty(penalty), n_threads=n_threads)
+        result = fit(objective, solver="dual", tol=None, max_iter=3, random_state=0)
+        return result.W.tobytes() + result.b.tobytes()
+
+    assert found(1) == found(2) == found(3)
+
+
+def test_blocks_go_on_from_a_state(counts):
+    X, y = counts
+    objective = make_objective(X, y, "crammer_singer", 5, penalty=L2(1e-3))
+    loop, other = (
+        objective._dual_ascent(np.float32, None, proximal=True, metric=None, seed=0) for _ in range(2)
+    )
+    loop.set_centre(np.zeros((5, 60), np.float32), np.zeros(5), 3.0, 2.0)
+    loop.run(3, 1, 2)
+    V, r = np.empty((5, 60)), np.empty(5)
+    loop.refresh(V, r, 2)
+    state = loop.state()
+    assert 1 <= state["spread"] <= 2
+    other.set_state(state)
+    other.refresh(V, r, 1)
+    assert loop.run(2, 2, 1) == other.run(2, 2, 2)
+    assert loop.state()["slopes"].tobytes() == other.state()["slopes"].tobytes()
+
+
+# --------------------------------------------------------------------------------------------------
+# few samples: Newton's method for the proximal problems
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def wide(rng):
+    """30 samples of 2,000 features, some of them alike."""
+    y = np.arange(30) % 2
+    X = rng.standard_normal((30, 2000))
+    X[:, 1000:1200] = X[:, :200] + 0.05 * rng.standard_normal((30, 200))
+    X[:, :20] += y[:, None]
+    return X, y
+
+
+def linear_program(X, y, strength):
+    """Minimum of the binary hinge with L1 and a free intercept: W = p - n, b, slacks."""
+    n, d = X.shape
+    sign = np.where(y == 1, 1.0, -1.0)[:, None]
+    A = np.hstack([-sign * X, sign * X, -sign, -np.eye(n)])
+    cost = np.concatenate([np.full(2 * d, strength), [0.0], np.full(n, 1 / n)])
+    bounds = [(0, None)] * (2 * d) + [(None, None)] + [(0, None)] * n
+    found = optimize.linprog(cost, A_ub=A, b_ub=-np.ones(n), bounds=bounds)
+    assert found.status == 0
+    return found.fun
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("matrix", ["dense", "csr"])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_few_samples_against_a_linear_program(wide, matrix, standardize, strength):
+    X, y = wide
+    scale = np.linspace(0.5, 2.0, X.shape[1])
+    mean = X.mean(axis=0) if matrix == "dense" else np.zeros(X.shape[1])
+    expected = linear_program((X - mean) / scale if standardize else X, y, strength)
+    objective = Objective(
+        X if matrix == "dense" else sparse.csr_matrix(X),
+        y,
+        loss="hinge",
+        binary=True,
+        penalty=L1(strength),
+        standardize=(mean, scale) if standardize else False,
+    )
+    result = fit(objective, tol=1e-6, dtype=np.float64, random_state=0, max_iter=200)
+    assert result.converged, result.message
+    assert result.value == pytest.approx(expected, rel=2e-6)
+    assert result.value - result.dual_gap <= expected * (1 + 1e-9)
+    assert result.n_passes < 3000  # coordinate ascent alone needs tens of thousands
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("penalty", [L1(1e-2), GroupL1(2e-2)])
+@pytest.mark.parametrize(("loss", "n_outputs"), [("hinge", 1), ("hinge", 3), ("crammer_singer", 2)])
+def test_few_samples_to_a_certificate(wide, loss, n_outputs, penalty, dtype):
+    X, _ = wide
+    y = np.arange(30) % max(2, n_outputs)
+    objective = Objective(
+        X.astype(dtype),
+        y,
+        loss=loss,
+        binary=n_outputs == 1,
+        penalty=penalty,
+        sample_weight=np.linspace(0, 2, 30).astype(dtype),
+    )
+    result = fit(objective, tol=1e-4, dtype=dtype, random_state=0, max_iter=300)
+    assert result.converged, result.message
+    assert result.dual_gap <= 1e-4 * result.value
+    assert result.value == pytest.approx(objective.value(result.W, result.b), rel=1e-6)
+    assert np.count_nonzero(result.W.any(axis=0)) <= 60  # exact zeros
 
 
 # --------------------------------------------------------------------------------------------------

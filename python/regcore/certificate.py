@@ -180,7 +180,7 @@ def penalty_conjugate(V: Array, l1: float, l2: float, group: float) -> Array:
     """
     if l2 == 0:
         return np.zeros(len(V))
-    beyond = _core.penalty_prox(V, 1.0, l1, 0.0, group)
+    beyond = V if l1 == group == 0 else _core.penalty_prox(V, 1.0, l1, 0.0, group)
     with np.errstate(over="ignore"):
         conjugate: Array = _core.penalty_value(beyond, 0.0, 1.0, 0.0) / (4 * l2)
     return conjugate

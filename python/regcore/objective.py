@@ -800,6 +800,28 @@ class Objective:
         """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
         return _core.CoordinateDescent(self._problem, dtype, self._standardization, intercept=intercept)
 
+    @property
+    def _mean_square(self) -> float | None:
+        """Mean ||x||**2, nearly, of a CSR matrix without weights; None: the columns' statistics tell."""
+        if not isinstance(self._X, tuple) or self._weights is not None or self._standardization is not None:
+            return None
+        values = self._X[0]
+        return float(np.einsum("i,i->", values, values, dtype=np.float64)) / self.n_samples
+
+    def _columns(self, features: Array) -> Array:
+        """Some columns of X as they are, float64 of shape (n_samples, n)."""
+        if not isinstance(self._X, tuple):
+            dense: Array = self._X[:, features].astype(np.float64)
+            return dense
+        data, indices, indptr, _ = self._X
+        place = np.full(self.n_features, -1)
+        place[features] = np.arange(len(features))
+        found = np.flatnonzero(place[indices] >= 0)
+        columns = np.zeros((self.n_samples, len(features)))
+        rows = np.searchsorted(indptr, found, side="right") - 1
+        np.add.at(columns, (rows, place[indices[found]]), data[found])
+        return columns
+
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
         found: tuple[Array, Array] = self._problem.column_statistics(self._n_threads)

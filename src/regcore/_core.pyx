@@ -203,6 +203,7 @@ cdef extern from "regcore.h" nogil:
         double curvature
         double inverse_step
         double intercept
+        double spread
         int64_t epoch
     void rc_dual_get_state(const rc_dual *, rc_dual_state *)
     void rc_dual_set_state(rc_dual *, const rc_dual_state *)
@@ -951,7 +952,7 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_set_centre(self.dual, w, intercept, step, intercept_step)
 
-    def run(self, int64_t n_centres, int64_t n_epochs):
+    def run(self, int64_t n_centres, int64_t n_epochs, int n_threads):
         """Move the centre n_centres times, after n_epochs each; return (gap, number of visits of samples).
 
         The gap is an estimate of that of the problem around the centre, from the last epoch.
@@ -961,14 +962,14 @@ cdef class DualAscent:
         cdef rc_status status
         cdef double gap = 0
         cdef int64_t n_visits = 0
-        _control(&control, 1, NULL)
+        _control(&control, n_threads, NULL)
         with self.lock:
             with nogil:
                 status = rc_dual_run(self.dual, &control, n_centres, n_epochs, &gap, &n_visits, &error)
             _check(status, &error)
         return gap, n_visits
 
-    def refresh(self, cnp.ndarray V, cnp.ndarray residual):
+    def refresh(self, cnp.ndarray V, cnp.ndarray residual, int n_threads):
         """Compute the weights anew from the slopes; write V (n_outputs, n_features) and the residual (n_outputs,).
 
         Returns (linear, largest): the linear part of the dual, and the largest sum of a sample's dual variables.
@@ -979,14 +980,14 @@ cdef class DualAscent:
         cdef double linear = 0, largest = 0
         cdef double *v = self._doubles(V, "V", self.problem.n_classes * self.problem.n_features)
         cdef double *r = self._doubles(residual, "residual", self.problem.n_classes)
-        _control(&control, 1, NULL)
+        _control(&control, n_threads, NULL)
         with self.lock:
             with nogil:
                 status = rc_dual_refresh(self.dual, &control, v, r, &linear, &largest, &error)
             _check(status, &error)
         return linear, largest
 
-    def class_sums(self, cnp.ndarray shares, cnp.ndarray sums):
+    def class_sums(self, cnp.ndarray shares, cnp.ndarray sums, int n_threads):
         """Write the labels' shares of the weights (n_labels,) and weighted sums of samples (n_labels, n_features)."""
         cdef rc_control control
         cdef rc_error error
@@ -994,7 +995,7 @@ cdef class DualAscent:
         cdef int64_t n_labels = max(2, self.problem.n_classes)
         cdef double *shares_out = self._doubles(shares, "shares", n_labels)
         cdef double *sums_out = self._doubles(sums, "sums", n_labels * self.problem.n_features)
-        _control(&control, 1, NULL)
+        _control(&control, n_threads, NULL)
         with self.lock:
             with nogil:
                 status = rc_dual_class_sums(self.dual, &control, shares_out, sums_out, &error)
@@ -1014,7 +1015,7 @@ cdef class DualAscent:
         with self.lock:
             rc_dual_get_state(self.dual, &state)
         return found | {"curvature": state.curvature, "inverse_step": state.inverse_step,
-                        "intercept_step": state.intercept, "epoch": state.epoch}
+                        "intercept_step": state.intercept, "spread": state.spread, "epoch": state.epoch}
 
     def set_state(self, given):
         """Go on from such a state, after a `refresh`."""
@@ -1022,7 +1023,7 @@ cdef class DualAscent:
         cdef dict arrays = self._arrays(&state)
         _restore(arrays, given)
         state.curvature, state.inverse_step = given["curvature"], given["inverse_step"]
-        state.intercept, state.epoch = given["intercept_step"], given["epoch"]
+        state.intercept, state.spread, state.epoch = given["intercept_step"], given["spread"], given["epoch"]
         with self.lock:
             rc_dual_set_state(self.dual, &state)
 

@@ -19,15 +19,6 @@
 #include "kernels.h"
 #include "simd.h"
 
-#if LANES > 1
-typedef double vwide_unaligned __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
-RC_INLINE vwide w_load(const double *p) { return *(const vwide_unaligned *)p; }
-RC_INLINE void w_store(double *p, vwide w) { *(vwide_unaligned *)p = w; }
-#else
-RC_INLINE vwide w_load(const double *p) { return *p; }
-RC_INLINE void w_store(double *p, vwide w) { *p = w; }
-#endif
-
 /* ---------------------------------------------------------------- dense columns, a multiple of LANES long */
 
 RC_INLINE vwide wide_column(const rc_column *x, int64_t i) { return v_widen(v_load((const real *)x->values + i)); }

@@ -27,16 +27,23 @@
 #include <time.h>
 
 #include "kernels.h"
+#include "threads.h"
 
 enum {
     WORK_PER_POLL = 1 << 18, /* multiply-adds between two looks at the clock */
+    LEAST_WORK = 1 << 18,    /* multiply-adds in an epoch for blocks of samples to pay */
+    LEAST_PER_COLUMN = 8,    /* nonzeros, as joining blocks visits all columns */
     LOAD_BYTES = 4096,       /* dense rows packed at once: few, so that they do not displace the weights */
     MOST_LOADED = 16,
     SPARSE_ROWS = 64, /* a call */
+    N_BLOCKS = 2,     /* of samples, each with weights of its own; fixed, as the bits depend on it */
+    JOINS = 4,        /* of the blocks' weights in an epoch */
     TILE = 16,
     PREFETCHED = 2, /* loads ahead */
     SAMPLES_PER_POLL = 1 << 16
 };
+
+#define SPREAD_MARGIN 1.2 /* over what the last join would have needed */
 
 struct rc_dual {
     rc_problem problem;
@@ -46,6 +53,8 @@ struct rc_dual {
     int sparse;
     int64_t epoch, n_active;
     rc_dual_work work;
+    int64_t n_blocks;
+    rc_dual_work blocks[N_BLOCKS]; /* where there are several */
     rc_csr csr;
 
     char *memory;
@@ -55,7 +64,7 @@ struct rc_dual {
     void *sum; /* of the centres of a run */
     double *sum_b;
     int64_t n_summed;
-    double *total;            /* a sum over the samples, shaped like A without its padded classes */
+    double *totals[N_BLOCKS]; /* sums over samples, shaped like A without its padded classes */
     double *factors, *factor; /* of a load of rows; 1 / scale */
     const char **sources;
     void **row_pointers;
@@ -201,54 +210,197 @@ static void apply_prox(rc_dual *s)
         s->k->penalty_prox(s->work.A, n, s->work.l1, 1, s->work.W);
 }
 
-static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
-                           rc_error *error)
+/* A control whose number of threads is known */
+static rc_control resolved(const rc_control *control)
 {
+    rc_control known = *control;
+    if (known.n_threads <= 0) known.n_threads = rc_default_threads();
+    return known;
+}
+
+/* ---------------------------------------------------------------- blocks of samples */
+
+/* A part of an epoch: each block visits its samples of the order */
+typedef struct {
+    rc_dual *s;
+    const rc_control *control;
+    struct timespec *polled;
+    rc_flag stop;
+    int64_t first[N_BLOCKS], end[N_BLOCKS], n_visits[N_BLOCKS];
+} visit;
+
+static void visit_block(void *context, int64_t block, int thread)
+{
+    visit *v = context;
+    rc_dual *s = v->s;
+    rc_dual_work *w = s->n_blocks > 1 ? &s->blocks[block] : &s->work;
     const double per_row = work_per_row(s);
+    const int64_t end = v->end[block];
     double work = 0;
-    const int64_t n = make_order(s);
-    s->epoch++;
-    s->work.gap = 0;
-    for (int64_t first = 0; first < n; first += s->load) {
-        const int64_t rows = n - first < s->load ? n - first : s->load;
+    for (int64_t first = v->first[block]; first < end && !rc_flag_raised(&v->stop); first += s->load) {
+        const int64_t rows = end - first < s->load ? end - first : s->load;
         work += per_row * (double)rows;
-        if (work > WORK_PER_POLL) {
+        if (work > WORK_PER_POLL && thread == 0) {
             work = 0;
-            if (asked_to_stop(control, polled)) return fail(error, RC_INTERRUPTED, "", "interrupted");
+            if (asked_to_stop(v->control, v->polled)) {
+                rc_flag_raise(&v->stop);
+                return;
+            }
         }
         if (s->sparse)
-            s->k->dual_csr(&s->work, s->order + first, rows, &s->csr, s->factor);
+            s->k->dual_csr(w, s->order + first, rows, end - first, &s->csr, s->factor);
         else {
-            const int64_t next = first + PREFETCHED * s->load, left = n - next;
+            const int64_t next = first + PREFETCHED * s->load, left = end - next;
             load_rows(s, s->order + first, rows);
             if (left > 0) prefetch_rows(s, s->order + next, left < s->load ? left : s->load);
             if (s->metric) s->k->multiply_rows(s->rows, s->metric, rows, s->work.ldw, s->metric_rows);
-            s->k->dual_rows(&s->work, s->order + first, rows, s->rows, s->metric ? s->metric_rows : s->rows);
+            s->k->dual_rows(w, s->order + first, rows, s->rows, s->metric ? s->metric_rows : s->rows);
         }
-        *n_visits += rows;
+        v->n_visits[block] += rows;
     }
+}
+
+/* A block's part of A */
+typedef struct {
+    rc_dual *s;
+    double product[N_BLOCKS], squares[N_BLOCKS];
+} joining;
+
+static void join_range(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    joining *j = context;
+    const rc_dual *s = j->s;
+    const int64_t lanes = s->k->lanes, n = (length_of_A(s) + lanes - 1) / lanes;
+    const int64_t at = n * task / N_BLOCKS * lanes, end = n * (task + 1) / N_BLOCKS * lanes;
+    const size_t size = s->k->real_size;
+    s->k->join_blocks(offset(s->work.A, at, size), offset(s->blocks[0].A, at, size), offset(s->blocks[1].A, at, size),
+                      end - at, s->work.spread, &j->product[task], &j->squares[task]);
+}
+
+/*
+ * What the blocks have done comes together.  With changes d_b of A by block b the dual's quadratic term is at most what
+ * the blocks took it for as long as ||sum d_b||^2 <= spread sum ||d_b||^2, which is always so for a spread of their
+ * number.  Changes that hardly know of each other allow one that is not much above 1.
+ */
+static void join(rc_dual *s, int n_threads)
+{
+    rc_dual_work *w = &s->work;
+    joining j = {.s = s};
+    double product = 0, squares = 0;
+    rc_parallel_for(N_BLOCKS, n_threads, join_range, &j);
+    w->gap = 0;
+    for (int b = 0; b < N_BLOCKS; b++) {
+        w->gap += s->blocks[b].gap;
+        product += w->curvature * j.product[b];
+        squares += w->curvature * j.squares[b];
+    }
+    for (int64_t c = 0; c < s->C; c++) {
+        const double d = s->blocks[0].residual[c] - w->residual[c], e = s->blocks[1].residual[c] - w->residual[c];
+        product += w->intercept * w->spread * w->spread * d * e;
+        squares += w->intercept * w->spread * w->spread * (d * d + e * e);
+        w->residual[c] += d + e;
+        w->b[c] = s->centre_b[c] - w->intercept * w->residual[c];
+    }
+    if (squares > 0 && !s->metric) {
+        const double needed = SPREAD_MARGIN * (1 + 2 * product / squares);
+        w->spread = needed < 1 ? 1 : needed < N_BLOCKS ? needed : N_BLOCKS;
+    }
+    for (int b = 0; b < N_BLOCKS; b++) {
+        memcpy(s->blocks[b].b, w->b, (size_t)s->C * sizeof(double));
+        memcpy(s->blocks[b].residual, w->residual, (size_t)s->C * sizeof(double));
+        s->blocks[b].spread = w->spread;
+    }
+}
+
+static void copy_to_block(void *context, int64_t block, int thread)
+{
+    (void)thread;
+    const rc_dual *s = context;
+    memcpy(s->blocks[block].A, s->work.A, (size_t)length_of_A(s) * s->k->real_size);
+}
+
+/* The blocks begin where the whole is */
+static void split(rc_dual *s, int n_threads)
+{
+    for (int b = 0; b < N_BLOCKS; b++) {
+        rc_dual_work *w = &s->blocks[b];
+        void *A = w->A, *scratch = w->scratch;
+        double *intercept = w->b, *residual = w->residual;
+        *w = s->work;
+        w->A = A, w->scratch = scratch, w->b = intercept, w->residual = residual;
+        memcpy(w->b, s->work.b, (size_t)s->C * sizeof(double));
+        memcpy(w->residual, s->work.residual, (size_t)s->C * sizeof(double));
+        w->gap = 0;
+    }
+    rc_parallel_for(N_BLOCKS, n_threads, copy_to_block, s);
+}
+
+/* A part of the features */
+typedef struct {
+    rc_dual *s;
+    void *centre; /* NULL: it stays */
+} moving;
+
+static void move_range(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const moving *m = context;
+    rc_dual *s = m->s;
+    rc_dual_work w = s->work;
+    if (s->n_blocks > 1) w.scratch = s->blocks[task].scratch;
+    s->k->recentre(&w, s->D * task / s->n_blocks, s->D * (task + 1) / s->n_blocks, s->sparse,
+                   w.curvature * s->inverse_step, m->centre, s->sum);
+}
+
+/* Adds the weights and the intercept to the sums of the run */
+static void add_to_sums(rc_dual *s, int n_threads, void *centre)
+{
+    rc_parallel_for(s->n_blocks, n_threads, move_range, &(moving){s, centre});
+    for (int64_t c = 0; c < s->C; c++) s->sum_b[c] += s->work.b[c];
+    s->n_summed++;
+}
+
+/* ... and moves the centre there */
+static void recentre(rc_dual *s, int n_threads)
+{
+    add_to_sums(s, n_threads, s->centre);
+    if (s->centre) apply_prox(s);
+    for (int64_t c = 0; c < s->C; c++) {
+        s->centre_b[c] = s->work.b[c];
+        s->work.b[c] -= s->work.intercept * s->work.residual[c];
+    }
+}
+
+static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
+                           rc_error *error)
+{
+    const int64_t n = make_order(s), parts = s->n_blocks > 1 ? JOINS * s->n_blocks : 1;
+    visit v = {.s = s, .control = control, .polled = polled};
+    s->epoch++;
+    s->work.gap = 0;
+    if (s->n_blocks > 1) split(s, control->n_threads);
+    for (int64_t part = 0; part < parts && !rc_flag_raised(&v.stop); part += s->n_blocks) {
+        for (int64_t b = 0; b < s->n_blocks; b++) {
+            v.first[b] = n * (part + b) / parts;
+            v.end[b] = n * (part + b + 1) / parts;
+        }
+        rc_parallel_for(s->n_blocks, control->n_threads, visit_block, &v);
+        if (s->n_blocks > 1) join(s, control->n_threads);
+        if (part + s->n_blocks < parts) add_to_sums(s, control->n_threads, NULL);
+    }
+    for (int64_t b = 0; b < s->n_blocks; b++) *n_visits += v.n_visits[b];
+    if (rc_flag_raised(&v.stop)) return fail(error, RC_INTERRUPTED, "", "interrupted");
     if (!isfinite(s->work.gap))
         return fail(error, RC_ERROR_OVERFLOW, "X", "finite, but the scores overflow the compute type");
     return RC_OK;
 }
 
-/* Moves the centre to the weights and the intercept, and adds these to the sums of the run */
-static void recentre(rc_dual *s)
-{
-    s->k->recentre(&s->work, s->D, s->sparse, s->work.curvature * s->inverse_step, s->centre, s->sum);
-    if (s->centre) apply_prox(s);
-    for (int64_t c = 0; c < s->C; c++) {
-        s->sum_b[c] += s->work.b[c];
-        s->centre_b[c] = s->work.b[c];
-        s->work.b[c] -= s->work.intercept * s->work.residual[c];
-    }
-    s->n_summed++;
-}
-
-rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_centres, int64_t n_epochs, double *gap,
+rc_status rc_dual_run(rc_dual *s, const rc_control *given, int64_t n_centres, int64_t n_epochs, double *gap,
                       int64_t *n_visits, rc_error *error)
 {
     struct timespec polled = {0, 0};
+    const rc_control known = resolved(given), *control = &known;
     rc_status status = RC_OK;
     memset(s->sum, 0, (size_t)length_of_A(s) * s->k->real_size);
     memset(s->sum_b, 0, (size_t)s->C * sizeof(double));
@@ -257,7 +409,7 @@ rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_centres, 
     for (int64_t c = 0; c < n_centres && status == RC_OK; c++) {
         for (int64_t e = 0; e < n_epochs && status == RC_OK; e++)
             status = one_epoch(s, control, &polled, n_visits, error);
-        if (status == RC_OK) recentre(s);
+        if (status == RC_OK) recentre(s, control->n_threads);
     }
     *gap = s->work.gap;
     return status;
@@ -265,48 +417,84 @@ rc_status rc_dual_run(rc_dual *s, const rc_control *control, int64_t n_centres, 
 
 /* ---------------------------------------------------------------- sums over all samples */
 
-/* total = sum of factors of the sample times its row, of n_rows classes; `by_class`: the factors are its weight at its
- * label, otherwise weight times slopes */
-static rc_status sum_samples(rc_dual *s, const rc_control *control, int by_class, int64_t n_rows, rc_error *error)
+/* What the rows of the samples are multiplied with in their sum: weight * slopes, or `by_class` the weight at the label.
+ * 0: with nothing */
+static int sample_factors(const rc_dual *s, int64_t i, int by_class, int64_t n_rows, double *factors)
 {
-    struct timespec polled = {0, 0};
-    const int64_t load = s->sparse ? 1 : s->load, ld = s->work.ldw;
-    memset(s->total, 0, (size_t)(s->sparse ? s->D * n_rows : n_rows * ld) * sizeof(double));
+    int some = 0;
+    for (int64_t c = 0; c < n_rows; c++) {
+        const double slope = by_class ? c == s->work.label[i] : number(s->work.dual, i * s->C + c, s->options.real);
+        factors[c] = s->work.weight[i] * slope;
+        some |= slope != 0;
+    }
+    return some;
+}
+
+typedef struct {
+    rc_dual *s;
+    const rc_control *control;
+    struct timespec polled;
+    rc_flag stop;
+    int by_class;
+    int64_t n_rows;
+} summing;
+
+/* The samples of a block, of a CSR matrix */
+static void sum_block(void *context, int64_t block, int thread)
+{
+    summing *sum = context;
+    rc_dual *s = sum->s;
+    double *factors = s->factors + block * sum->n_rows, *total = s->totals[block];
+    memset(total, 0, (size_t)(s->D * sum->n_rows) * sizeof(double));
+    const int64_t end = s->n_active * (block + 1) / s->n_blocks;
+    for (int64_t a = s->n_active * block / s->n_blocks; a < end && !rc_flag_raised(&sum->stop); a++) {
+        if ((a & (SAMPLES_PER_POLL - 1)) == 0 && thread == 0 && asked_to_stop(sum->control, &sum->polled))
+            rc_flag_raise(&sum->stop);
+        if (sample_factors(s, s->active[a], sum->by_class, sum->n_rows, factors))
+            s->k->sum_csr(factors, s->active[a], sum->n_rows, &s->csr, s->factor, total);
+    }
+}
+
+static void add_totals(void *context, int64_t part, int thread)
+{
+    (void)thread;
+    const summing *sum = context;
+    const rc_dual *s = sum->s;
+    const int64_t n = s->D * sum->n_rows, end = n * (part + 1) / s->n_blocks;
+    for (int64_t i = n * part / s->n_blocks; i < end; i++) s->totals[0][i] += s->totals[1][i];
+}
+
+/* totals[0] = sum of factors of the sample times its row, of n_rows classes */
+static rc_status sum_samples(rc_dual *s, const rc_control *given, int by_class, int64_t n_rows, rc_error *error)
+{
+    const rc_control known = resolved(given), *control = &known;
+    summing sum = {.s = s, .control = control, .by_class = by_class, .n_rows = n_rows};
+    const int64_t ld = s->work.ldw;
+    if (s->sparse) {
+        rc_parallel_for(s->n_blocks, control->n_threads, sum_block, &sum);
+        if (s->n_blocks > 1) rc_parallel_for(s->n_blocks, control->n_threads, add_totals, &sum);
+        return rc_flag_raised(&sum.stop) ? fail(error, RC_INTERRUPTED, "", "interrupted") : RC_OK;
+    }
+    memset(s->totals[0], 0, (size_t)(n_rows * ld) * sizeof(double));
     for (int64_t first = 0, at = 0, n; first < s->n_active; first = at) {
-        int any = 0;
-        for (n = 0; n < load && at < s->n_active; at++) {
-            const int64_t i = s->active[at];
-            double *f = s->factors + n * n_rows;
-            int some = by_class;
-            for (int64_t c = 0; c < n_rows; c++) {
-                const double slope =
-                    by_class ? c == s->work.label[i] : number(s->work.dual, i * s->C + c, s->options.real);
-                f[c] = s->work.weight[i] * slope;
-                some |= slope != 0;
-            }
-            if (some) s->order[n++] = i;
-            any |= some;
-        }
-        if ((first & (SAMPLES_PER_POLL - 1)) < load * 2 && asked_to_stop(control, &polled))
+        for (n = 0; n < s->load && at < s->n_active; at++)
+            if (sample_factors(s, s->active[at], by_class, n_rows, s->factors + n * n_rows)) s->order[n++] = s->active[at];
+        if ((first & (SAMPLES_PER_POLL - 1)) < s->load * 2 && asked_to_stop(control, &sum.polled))
             return fail(error, RC_INTERRUPTED, "", "interrupted");
-        if (!any) continue;
-        if (s->sparse)
-            s->k->sum_csr(s->factors, s->order[0], n_rows, &s->csr, s->factor, s->total);
-        else {
-            load_rows(s, s->order, n);
-            s->k->sum_rows(s->factors, n, n_rows, s->rows, ld, s->total);
-        }
+        if (!n) continue;
+        load_rows(s, s->order, n);
+        s->k->sum_rows(s->factors, n, n_rows, s->rows, ld, s->totals[0]);
     }
     return RC_OK;
 }
 
-/* out (n_rows, D) = total */
-static void copy_total(const rc_dual *s, int64_t n_rows, double *out)
+/* out (n_rows, D) = the totals of the features from `begin` to `end` */
+static void copy_total(const rc_dual *s, int64_t n_rows, int64_t begin, int64_t end, double *out)
 {
-    for (int64_t first = 0; first < s->D; first += TILE)
+    for (int64_t first = begin; first < end; first += TILE)
         for (int64_t c = 0; c < n_rows; c++)
-            for (int64_t d = first; d < s->D && d < first + TILE; d++)
-                out[c * s->D + d] = s->total[s->sparse ? d * n_rows + c : c * s->work.ldw + d];
+            for (int64_t d = first; d < end && d < first + TILE; d++)
+                out[c * s->D + d] = s->totals[0][s->sparse ? d * n_rows + c : c * s->work.ldw + d];
 }
 
 /* n numbers of A from `at` on: centre - total */
@@ -321,6 +509,25 @@ static void set_row(const rc_dual *s, int64_t at, const double *total, int64_t n
         const double *centre = s->centre ? (const double *)s->centre + at : NULL;
         for (int64_t i = 0; i < n; i++) A[i] = (centre ? centre[i] : 0) - total[i];
     }
+}
+
+typedef struct {
+    const rc_dual *s;
+    double *V;
+} renewal;
+
+/* A, and V if it is wanted, of a part of the features */
+static void renew_range(void *context, int64_t part, int thread)
+{
+    (void)thread;
+    const renewal *r = context;
+    const rc_dual *s = r->s;
+    const int64_t first = s->D * part / s->n_blocks, end = s->D * (part + 1) / s->n_blocks, ld = s->work.ldw;
+    if (s->sparse)
+        for (int64_t d = first; d < end; d++) set_row(s, d * ld, s->totals[0] + d * s->C, s->C);
+    else
+        for (int64_t c = 0; c < s->C; c++) set_row(s, c * ld + first, s->totals[0] + c * ld + first, end - first);
+    if (r->V) copy_total(s, s->C, first, end, r->V);
 }
 
 rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, double *residual, double *linear_out,
@@ -342,11 +549,9 @@ rc_status rc_dual_refresh(rc_dual *s, const rc_control *control, double *V, doub
         linear += s->work.weight[i] * sum;
         largest = sum > largest ? sum : largest;
     }
-    const int64_t n_rows = s->sparse ? s->D : s->C, n = s->sparse ? s->C : s->D, ld = s->work.ldw;
-    for (int64_t r = 0; r < n_rows; r++) set_row(s, r * ld, s->total + r * (s->sparse ? s->C : ld), n);
+    rc_parallel_for(s->n_blocks, resolved(control).n_threads, renew_range, &(renewal){s, V});
     for (int64_t c = 0; c < s->C; c++) s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
     apply_prox(s);
-    if (V) copy_total(s, s->C, V);
     memcpy(residual, s->work.residual, (size_t)s->C * sizeof(double));
     *linear_out = linear;
     *largest_out = largest;
@@ -360,7 +565,7 @@ rc_status rc_dual_class_sums(rc_dual *s, const rc_control *control, double *shar
     if (status != RC_OK) return status;
     for (int64_t c = 0; c < n_rows; c++) shares[c] = 0;
     for (int64_t a = 0; a < s->n_active; a++) shares[s->work.label[s->active[a]]] += s->work.weight[s->active[a]];
-    copy_total(s, n_rows, out);
+    copy_total(s, n_rows, 0, s->D, out);
     return RC_OK;
 }
 
@@ -435,6 +640,7 @@ void rc_dual_get_state(const rc_dual *s, rc_dual_state *state)
     state->curvature = s->work.curvature;
     state->inverse_step = s->inverse_step;
     state->intercept = s->work.intercept;
+    state->spread = s->work.spread;
     state->epoch = s->epoch;
 }
 
@@ -451,6 +657,7 @@ void rc_dual_set_state(rc_dual *s, const rc_dual_state *state)
     s->work.curvature = state->curvature;
     s->inverse_step = state->inverse_step;
     s->work.intercept = state->intercept;
+    s->work.spread = state->spread;
     s->epoch = state->epoch;
 }
 
@@ -473,8 +680,20 @@ static size_t layout(rc_dual *s, char *memory)
     size_t used = 0;
     w->A = carve(memory, &used, n_A, size);
     w->W = carve(memory, &used, thresholds && !s->sparse ? n_A : 0, size);
+    s->totals[0] = carve(memory, &used, s->sparse ? s->D * sums : sums * w->ldw, sizeof(double));
+    if (s->n_blocks > 1) {
+        /* the sums of the second block lie where the blocks' weights are, which are made anew in every epoch */
+        const size_t weights = ((size_t)n_A * size + 63) / 64 * 64, total = (size_t)(s->D * sums) * sizeof(double);
+        char *shared = carve(memory, &used, (int64_t)(2 * weights > total ? 2 * weights : total), 1);
+        for (int b = 0; b < N_BLOCKS && shared; b++) s->blocks[b].A = shared + (size_t)b * weights;
+        s->totals[1] = (double *)(void *)shared;
+    }
+    for (int b = 0; b < N_BLOCKS && s->n_blocks > 1; b++) {
+        s->blocks[b].b = carve(memory, &used, C, sizeof(double));
+        s->blocks[b].residual = carve(memory, &used, C, sizeof(double));
+        s->blocks[b].scratch = carve(memory, &used, 4 * (C + 32), sizeof(double));
+    }
     s->centre = carve(memory, &used, s->options.proximal ? n_A : 0, size);
-    s->total = carve(memory, &used, s->sparse ? s->D * sums : sums * w->ldw, sizeof(double));
     w->dual = carve(memory, &used, s->N * C, size);
     w->weight = carve(memory, &used, s->N, sizeof(double));
     w->square = carve(memory, &used, s->N, sizeof(double));
@@ -488,8 +707,8 @@ static size_t layout(rc_dual *s, char *memory)
     s->centre_b = carve(memory, &used, C, sizeof(double));
     s->sum = carve(memory, &used, n_A, size);
     s->sum_b = carve(memory, &used, C, sizeof(double));
-    w->scratch = carve(memory, &used, 3 * (C + 16), sizeof(double));
-    s->factors = carve(memory, &used, s->load * sums, sizeof(double));
+    w->scratch = carve(memory, &used, 4 * (C + 32), sizeof(double));
+    s->factors = carve(memory, &used, (s->sparse ? N_BLOCKS : s->load) * sums, sizeof(double));
     s->factor = carve(memory, &used, s->options.scale ? s->D : 0, sizeof(double));
     s->sources = carve(memory, &used, s->load, sizeof *s->sources);
     s->row_pointers = carve(memory, &used, s->load, sizeof *s->row_pointers);
@@ -596,7 +815,7 @@ static rc_status read_samples(rc_dual *s, const rc_control *control, rc_error *e
         if (!s->sparse) load_rows(s, s->active + a, n);
         for (int64_t r = 0; r < n; r++) {
             const int64_t i = s->active[a + r];
-            w->square[i] = s->sparse ? sparse_square(s, i, values, s->total) : dense_square(s, r);
+            w->square[i] = s->sparse ? sparse_square(s, i, values, s->totals[0]) : dense_square(s, r);
             check += w->square[i] * 0;
         }
         if (a % 1024 < n && asked_to_stop(control, &polled)) status = fail(error, RC_INTERRUPTED, "", "interrupted");
@@ -628,10 +847,16 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     const int64_t lanes = s->k->lanes, size = (int64_t)s->k->real_size;
     w->loss = problem->loss;
     w->C = s->C;
+    s->n_blocks = 1;
     if (s->sparse) {
-        w->ldw = s->C < 3 ? s->C : (s->C + 3) / 4 * 4;
+        for (int64_t c = 0; c < s->C;) {
+            const int64_t panel = s->k->csr_panel(s->C - c);
+            w->ldw += panel;
+            c += panel;
+        }
         s->load = SPARSE_ROWS;
         s->run = 1;
+        if ((double)X->nnz * (double)s->C >= LEAST_WORK && X->nnz >= LEAST_PER_COLUMN * s->D) s->n_blocks = N_BLOCKS;
     } else {
         w->n_vectors = (s->D + lanes - 1) / lanes;
         w->ldw = w->n_vectors * lanes;
@@ -643,13 +868,12 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
         s->run = by_columns ? MOST_LOADED : 1;
     }
     const size_t bytes = (layout(s, NULL) + 127) / 64 * 64;
-    s->memory = aligned_alloc(64, bytes);
+    s->memory = calloc(bytes + 64, 1); /* whoever needs a page first pays for it */
     if (!s->memory) {
         free(s);
         return fail(error, RC_ERROR_MEMORY, "", "out of memory");
     }
-    memset(s->memory, 0, bytes);
-    layout(s, s->memory);
+    layout(s, s->memory + (64 - (uintptr_t)s->memory % 64));
     for (int64_t d = 0; d < s->D && s->factor; d++) s->factor[d] = 1 / options->scale[d];
     for (int64_t r = 0; r < s->load && !s->sparse; r++)
         s->row_pointers[r] = offset(s->rows, r * w->ldw, s->k->real_size);
@@ -658,6 +882,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     w->l1 = options->penalty.l1;
     w->group = options->penalty.group;
     w->curvature = options->penalty.l2 > 0 ? 1 / (2 * options->penalty.l2) : 0;
+    w->spread = (double)s->n_blocks;
     status = read_samples(s, control, error);
     if (status != RC_OK) {
         rc_dual_free(s);

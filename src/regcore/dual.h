@@ -41,18 +41,22 @@ enum { NEWTON_STEPS = 100, MOST_PATIENCE = 31 };
 
 /* ---------------------------------------------------------------- the problem of one sample */
 
+/* The classes of a sample are held in double, padded to whole vectors. */
+RC_INLINE int64_t padded_classes(int64_t C) { return (C + DOUBLES - 1) / DOUBLES * DOUBLES; }
+
 /* The root of theta - t_y - sum_j clip(a_j - theta, 0, 1); a_y is -infinity */
 static double box_root(const double *a, int64_t n, double t_y, double theta)
 {
     double low = t_y, high = t_y + (double)n;
+    const vdouble one = d_set(1);
     for (int step = 0; step < NEWTON_STEPS; step++) {
-        double sum = 0, slope = 1;
-        for (int64_t j = 0; j < n; j++) {
-            const double u = a[j] - theta, v = u < 0 ? 0 : u;
-            sum += v > 1 ? 1 : v;
-            slope += u > 0 && u < 1 ? 1 : 0;
+        vdouble sums = d_set(0), slopes = d_set(0);
+        for (int64_t j = 0; j < n; j += DOUBLES) {
+            const vdouble u = d_load(a + j) - theta;
+            sums += d_where(u >= 1, one) + d_where((u > 0) & (u < 1), u);
+            slopes += d_where((u > 0) & (u < 1), one);
         }
-        const double value = theta - t_y - sum, next = theta - value / slope;
+        const double slope = 1 + d_sum(slopes), value = theta - t_y - d_sum(sums), next = theta - value / slope;
         if (next == theta || !(high - low > 0)) break;
         if (value > 0)
             high = theta;
@@ -68,98 +72,110 @@ static double box_root(const double *a, int64_t n, double t_y, double theta)
 static double simplex_root(const double *a, int64_t n, double t_y, double theta)
 {
     double last = -HUGE_VAL;
+    const vdouble one = d_set(1);
     for (int step = 0; step < NEWTON_STEPS; step++) {
-        double sum = 0, slope = 0;
-        for (int64_t j = 0; j < n; j++) {
-            const double u = a[j] - theta;
-            sum += u > 0 ? u : 0;
-            slope += u > 0 ? 1 : 0;
+        vdouble sums = d_set(0), slopes = d_set(0);
+        for (int64_t j = 0; j < n; j += DOUBLES) {
+            const vdouble u = d_load(a + j) - theta;
+            sums += d_where(u > 0, u);
+            slopes += d_where(u > 0, one);
         }
-        const double room = theta - t_y;
-        if (room < 1) slope += 1;
+        const double room = theta - t_y, slope = d_sum(slopes) + (room < 1);
         if (slope == 0) {
             theta = t_y; /* too far to the right */
             continue;
         }
-        const double next = theta - ((room < 1 ? room : 1) - sum) / slope;
+        const double next = theta - ((room < 1 ? room : 1) - d_sum(sums)) / slope;
         if (next == theta || (step > 1 && next <= last)) break;
         last = theta = next;
     }
     return theta;
 }
 
+/* The binary form of `solve_classes` */
+static int solve_one(rc_dual_work *w, int64_t i, double q, double *s)
+{
+    real *g = (real *)w->dual + i;
+    const double sign = w->label[i] ? -1 : 1, u = sign * *g, margin = 1 + sign * *s;
+    w->gap += w->weight[i] * ((margin > 0 ? margin : 0) - u * margin);
+    const double best = u + margin / q;
+    const real after = (real)(sign * (best < 0 ? 0 : best > 1 ? 1 : best));
+    *s = (double)after - *g;
+    *g = after;
+    return *s != 0;
+}
+
+/* s, of padded_classes: the scores become the change of the slopes; 0: there is none, and s is void */
+static int solve_classes(rc_dual_work *w, int64_t i, double q, double *RC_RESTRICT s)
+{
+    const int64_t C = w->C, padded = padded_classes(C), y = w->label[i];
+    const int box = w->loss == RC_HINGE;
+    const double s_y = s[y];
+    real *RC_RESTRICT slopes = (real *)w->dual + i * C;
+    double *RC_RESTRICT a = w->scratch, *RC_RESTRICT g = a + padded;
+
+    for (int64_t j = 0; j < C; j++) {
+        g[j] = slopes[j];
+        a[j] = 1 + s[j] - s_y; /* the margins */
+    }
+    for (int64_t j = C; j < padded; j++) g[j] = 0, a[j] = s[j] = -HUGE_VAL;
+    const double g_y = g[y];
+    a[y] = -HUGE_VAL;
+    vdouble loss = d_set(0), product = d_set(0), most = d_set(-HUGE_VAL);
+    for (int64_t j = 0; j < padded; j += DOUBLES) {
+        const vdouble margin = d_load(a + j), u = d_load(g + j), larger = d_where(margin > most, margin);
+        loss += d_where(margin > 0, margin);
+        product += d_where((u != 0) & (margin > -HUGE_VAL), u * margin);
+        most = larger + d_where(margin <= most, most);
+    }
+    const double top = d_largest(most), largest = top > 0 ? top : 0;
+    w->gap += w->weight[i] * ((box ? d_sum(loss) : largest) - d_sum(product));
+    if (g_y == 0 && !(largest > 0)) return 0;
+
+    /* Relative to the largest score beside y's: without an intercept q is as good as 0 for a sample of zeros, and what
+     * is divided by it would have no digits left for the slopes. The root is not below -1, as some a_j is not below 0. */
+    const double inverse = 1 / q, origin = box ? s_y - 1 : s_y - 1 + top;
+    for (int64_t j = 0; j < padded; j++) a[j] = g[j] + (s[j] - origin) * inverse;
+    a[y] = -HUGE_VAL;
+    const double t = g_y + (box ? inverse : -top * inverse);
+    const double theta = box ? box_root(a, padded, t - inverse, t - inverse - g_y) : simplex_root(a, padded, t, fmax(t - g_y, -1));
+    g[y] = 0;
+    vdouble sums = d_set(0), changes = d_set(0);
+    for (int64_t j = 0; j < padded; j += DOUBLES) {
+        vdouble u = d_load(a + j) - theta;
+        u = d_where(u > 0, u);
+        if (box) u = d_where(u < 1, u) + d_where(u >= 1, d_set(1));
+        d_store(a + j, u);
+    }
+    for (int64_t j = 0; j < padded; j++) a[j] = (double)(real)a[j];
+    for (int64_t j = 0; j < padded; j += DOUBLES) {
+        const vdouble after = d_load(a + j), change = after - d_load(g + j);
+        d_store(s + j, change);
+        sums += after;
+        changes += d_where(change != 0, d_set(1));
+    }
+    const real after = (real)-d_sum(sums);
+    for (int64_t j = 0; j < C; j++) slopes[j] = (real)a[j];
+    slopes[y] = after;
+    s[y] = (double)after - g_y;
+    return d_sum(changes) > 0;
+}
+
 /* Solves sample i at the scores s (overwritten by the change of its slopes); 0: nothing has changed. */
 RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
 {
-    const int64_t C = w->C, padded = (C + 7) / 8 * 8, y = w->label[i];
     const double weight = w->weight[i];
-    const double q = fmax(weight * (w->curvature * w->square[i] + w->intercept), 1e-300);
-    real *RC_RESTRICT g = (real *)w->dual + i * C;
-    double *RC_RESTRICT a = w->scratch;
-    int changed = 0;
-
-    if (C == 1) {
-        const double sign = y ? -1 : 1, u = sign * g[0], margin = 1 + sign * s[0];
-        w->gap += weight * ((margin > 0 ? margin : 0) - u * margin);
-        const double best = u + margin / q;
-        const real after = (real)(sign * (best < 0 ? 0 : best > 1 ? 1 : best));
-        s[0] = (double)after - g[0];
-        g[0] = after;
-        changed = s[0] != 0;
-    } else {
-        const double s_y = s[y], t_y = g[y] + s_y / q;
-        double loss = 0, product = 0, most = 0;
-        for (int64_t j = 0; j < C; j++) {
-            const double margin = j == y ? 0 : 1 + s[j] - s_y, positive = margin > 0 ? margin : 0;
-            loss += positive;
-            most = positive > most ? positive : most;
-            product += j == y ? 0 : g[j] * margin;
-        }
-        w->gap += weight * ((w->loss == RC_HINGE ? loss : most) - product);
-        if (g[y] != 0 || most > 0) {
-            const int box = w->loss == RC_HINGE;
-            for (int64_t j = C; j < padded; j++) a[j] = -HUGE_VAL;
-            double theta;
-            if (box) {
-                for (int64_t j = 0; j < C; j++) a[j] = g[j] + (s[j] + 1) / q;
-                a[y] = -HUGE_VAL;
-                theta = box_root(a, padded, t_y, t_y - g[y]);
-            } else {
-                /* relative to the largest, from which no root is further than 1: without an intercept q is as good as 0
-                 * for a sample of zeros, and what is divided by it has no digits left for the slopes */
-                int64_t top = y == 0;
-                for (int64_t j = 0; j < C; j++)
-                    if (j != y && g[j] + s[j] / q > g[top] + s[top] / q) top = j;
-                for (int64_t j = 0; j < C; j++) a[j] = (double)g[j] - g[top] + (s[j] - s[top]) / q;
-                a[y] = -HUGE_VAL;
-                const double t = (double)g[y] - g[top] + (s_y - 1 - s[top]) / q;
-                theta = simplex_root(a, padded, t, fmax(t - g[y], -1));
-            }
-            double sum = 0;
-            for (int64_t j = 0; j < C; j++) {
-                double u = a[j] - theta;
-                u = u < 0 ? 0 : box && u > 1 ? 1 : u;
-                const real after = (real)u;
-                sum += after;
-                s[j] = (double)after - g[j];
-                if (j != y) g[j] = after;
-                changed |= j != y && s[j] != 0;
-            }
-            const real after = (real)-sum;
-            s[y] = (double)after - g[y];
-            g[y] = after;
-        }
-    }
-    if (!changed) {
+    const double q = fmax(weight * w->spread * (w->curvature * w->square[i] + w->intercept), 1e-300);
+    if (!(w->C == 1 ? solve_one(w, i, q, s) : solve_classes(w, i, q, s))) {
         /* it may sleep, the longer the oftener it had nothing to do */
         const int patience = 2 * w->patience[i] + 1;
         w->patience[i] = w->wait[i] = (uint8_t)(patience < MOST_PATIENCE ? patience : MOST_PATIENCE);
         return 0;
     }
     w->patience[i] = 0;
-    for (int64_t c = 0; c < C; c++) {
+    for (int64_t c = 0; c < w->C; c++) {
         w->residual[c] += weight * s[c];
-        w->b[c] -= w->intercept * weight * s[c];
+        w->b[c] -= w->intercept * weight * w->spread * s[c];
     }
     return 1;
 }
@@ -270,7 +286,7 @@ static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const voi
     const int64_t C = w->C, ld = w->ldw, n_vectors = w->n_vectors;
     const int64_t n_pieces = (C + DUAL_CLASSES - 1) / DUAL_CLASSES;
     real *A = w->A, *W = w->W ? w->W : A;
-    double *s = w->scratch + (C + 7) / 8 * 8;
+    double *s = w->scratch + 2 * padded_classes(C);
     for (int64_t r = 0; r < n; r++) {
         const real *xr = (const real *)x + r * ld, *scored = (const real *)metric_x + r * ld;
         const int64_t i = rows[r];
@@ -290,129 +306,124 @@ static void dual_rows(rc_dual_work *w, const int64_t *rows, int64_t n, const voi
 
 /* ---------------------------------------------------------------- CSR */
 
-enum { DUAL_RUN = 256 };
-
-/* n nonzeros of a row, in the compute type */
-typedef struct {
-    int64_t n;
-    const real *values;
-    const int32_t *columns;
-} dual_run;
-
-typedef struct {
-    real values[DUAL_RUN];
-    int32_t columns[DUAL_RUN];
-} dual_buffer;
-
-/* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors */
-RC_INLINE dual_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, dual_buffer *buffer)
+/* Nonzeros [first, end), or as many as fit in the buffer, with the columns' factors; scores are added to `row` */
+RC_INLINE sparse_run dual_load(const rc_csr *x, int64_t first, int64_t end, const double *factor, sparse_buffer *buffer,
+                               real *row)
 {
-    const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
-    const int64_t n = (native && narrow && !factor) || end - first < DUAL_RUN ? end - first : DUAL_RUN;
-    dual_run run = {n, (const real *)x->data + first, (const int32_t *)x->indices + first};
-    if (!narrow) {
-        for (int64_t i = 0; i < n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
-        run.columns = buffer->columns;
-    }
-    if (!native || factor) {
-        convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, n, buffer->values);
-        run.values = buffer->values;
-    }
-    for (int64_t i = 0; i < n && factor; i++) buffer->values[i] *= (real)factor[run.columns[i]];
+    const int direct = has_native_values(x) && has_native_columns(x) && !factor;
+    const int64_t n = direct || end - first < SPARSE_RUN ? end - first : SPARSE_RUN;
+    sparse_run run = {.start = row, .row = row};
+    buffer->n = 0;
+    load_run(x, first, n, buffer, &run);
+    run.ahead = 0; /* what follows in memory is not what comes next */
+    for (int64_t i = 0; i < n && factor; i++) buffer->values[i] = run.values[i] * (real)factor[run.columns[i]];
+    if (factor) run.values = buffer->values;
     return run;
 }
 
-/* Widths that are constants to the compiler: rows of A are padded to one of them, or to a multiple of 4. */
-#define FOR_DUAL_WIDTH(call)                                                                                           \
-    switch (ldw) {                                                                                                     \
-    case 1: call(1); break;                                                                                            \
-    case 2: call(2); break;                                                                                            \
-    case 4: call(4); break;                                                                                            \
-    case 8: call(8); break;                                                                                            \
-    case 12: call(12); break;                                                                                          \
-    case 16: call(16); break;                                                                                          \
-    case 20: call(20); break;                                                                                          \
-    case 24: call(24); break;                                                                                          \
-    case 32: call(32); break;                                                                                          \
-    default: call(ldw);                                                                                                \
-    }
-
-/* acc += values * A[columns] */
-RC_INLINE void plain_scores(dual_run run, const real *RC_RESTRICT A, const int64_t ldw, real *RC_RESTRICT acc)
+/* row += values * prox(A[columns]): the threshold is taken as the weights are read. `row` is padded to whole vectors. */
+static void prox_scores(const rc_dual_work *w, const sparse_run *run)
 {
-    for (int64_t i = 0; i < run.n; i++) {
-        const real *a = A + (int64_t)run.columns[i] * ldw, value = run.values[i];
-        for (int64_t k = 0; k < ldw; k++) acc[k] += value * a[k];
+    const real *metric = w->metric;
+    const vreal t = v_set((real)w->l1);
+    for (int64_t i = 0; i < run->n; i++) {
+        const real *a = (const real *)w->A + (int64_t)run->columns[i] * w->ldw;
+        real value = run->values[i] * (metric ? metric[run->columns[i]] : 1);
+        if (w->group > 0) value *= group_factor(a, w->ldw, w->group, 1);
+        const vreal v = v_set(value);
+        for (int64_t k = 0; k < w->ldw; k += LANES) {
+            const vreal in = v_load(a + k), kept = v_min(v_max(in, -t), t);
+            v_store(run->row + k, v_load(run->row + k) + v * (w->l1 > 0 ? in - kept : in));
+        }
     }
 }
 
-static void plain_scores_run(dual_run run, const real *A, int64_t ldw, real *acc){
-#define PLAIN_SCORES(width) plain_scores(run, A, width, acc)
-    FOR_DUAL_WIDTH(PLAIN_SCORES)}
-
-/* A[columns] += values * change */
-RC_INLINE void add_columns(dual_run run, const real *RC_RESTRICT change, const int64_t ldw, real *RC_RESTRICT A)
+/* Asks memory for what the next sample will read, while this one is solved: which columns come is not to be guessed */
+RC_INLINE void dual_fetch(const rc_csr *x, int64_t row, const real *A, int64_t ldw)
 {
-    for (int64_t i = 0; i < run.n; i++) {
-        real *a = A + (int64_t)run.columns[i] * ldw;
-        const real value = run.values[i];
-        for (int64_t k = 0; k < ldw; k++) a[k] += value * change[k];
+    const int64_t end = index_at(x->indptr, x->index_dtype, row + 1);
+    for (int64_t k = index_at(x->indptr, x->index_dtype, row); k < end; k++) {
+        const real *a = A + index_at(x->indices, x->index_dtype, k) * ldw;
+        prefetch_to_write(a);
+        prefetch_to_write(a + ldw - 1);
     }
 }
 
-static void add_columns_run(dual_run run, const real *change, int64_t ldw, real *A){
-#define ADD_COLUMNS(width) add_columns(run, change, width, A)
-    FOR_DUAL_WIDTH(ADD_COLUMNS)}
-
-/* acc += values * prox(A[columns]): the threshold is taken as the weights are read */
-RC_INLINE void prox_scores(const rc_dual_work *w, dual_run run, const int64_t ldw, real *acc)
-{
-    const real t = (real)w->l1, *metric = w->metric;
-    for (int64_t i = 0; i < run.n; i++) {
-        const real *a = (const real *)w->A + (int64_t)run.columns[i] * ldw;
-        const real value = run.values[i] * (metric ? metric[run.columns[i]] : 1);
-        if (w->group > 0) {
-            const real f = value * group_factor(a, ldw, w->group, 1);
-            for (int64_t k = 0; k < ldw; k++) acc[k] += f * a[k];
-        } else
-            for (int64_t k = 0; k < ldw; k++) acc[k] += value * soft(a[k], t);
-    }
-}
-
-static void prox_scores_run(const rc_dual_work *w, dual_run run, int64_t ldw, real *acc)
-{
-#define PROX_SCORES(width) prox_scores(w, run, width, acc)
-    FOR_DUAL_WIDTH(PROX_SCORES)
-}
-
-/* A is (D, ldw) */
-static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor)
+/* The first n of `rows`; all `n_known` of them may be read. A is (D, ldw), its rows padded as sparse.h pads a table's */
+static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
+                     const double *factor)
 {
     const int64_t C = w->C, ldw = w->ldw;
-    double *s = w->scratch + (C + 7) / 8 * 8;
-    real *acc = (real *)(void *)(s + (C + 7) / 8 * 8);
+    const rc_table table = {w->A, 1, ldw};
+    double *s = w->scratch + 2 * padded_classes(C);
+    real *acc = (real *)(void *)(s + padded_classes(C));
     const int plain = w->l1 == 0 && w->group == 0 && !w->metric;
-    dual_buffer buffer;
+    sparse_buffer buffer;
     for (int64_t r = 0; r < n; r++) {
         const int64_t i = rows[r];
         const int64_t first = index_at(x->indptr, x->index_dtype, i), end = index_at(x->indptr, x->index_dtype, i + 1);
-        dual_run run;
-        for (int64_t c = 0; c < ldw; c++) acc[c] = 0;
-        for (int64_t k = first; k < end; k += run.n) {
-            run = dual_load(x, k, end, factor, &buffer);
-            if (plain)
-                plain_scores_run(run, w->A, ldw, acc);
-            else
-                prox_scores_run(w, run, ldw, acc);
+        for (int64_t c = 0; c < ldw + LANES; c++) acc[c] = 0;
+        for (int64_t k = first; k < end;) {
+            if (!plain) {
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc);
+                prox_scores(w, &run);
+                k += run.n;
+                continue;
+            }
+            int64_t done = 0;
+            for (int64_t c = 0, at = 0; c < C;) {
+                const sparse_strip strip = first_strip(C - c);
+                const sparse_panels panels = panels_at(&table, at, &strip);
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc + at);
+                form_for(&strip, &panels).scores(&run, 1, &panels);
+                done = run.n;
+                c += strip.width;
+                at += strip.full * LANES + strip.tail;
+            }
+            k += done;
         }
         for (int64_t c = 0; c < C; c++) s[c] = w->curvature * acc[c] + w->b[c];
+        if (r + 1 < n_known) dual_fetch(x, rows[r + 1], w->A, ldw);
         if (!dual_solve(w, i, s)) continue;
-        for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * s[c]);
+        for (int64_t c = 0; c < C; c++) acc[c] = (real)(-w->weight[i] * w->spread * s[c]);
         for (int64_t c = C; c < ldw; c++) acc[c] = 0;
-        for (int64_t k = first; k < end; k += run.n) {
-            run = dual_load(x, k, end, factor, &buffer);
-            add_columns_run(run, acc, ldw, w->A);
+        for (int64_t k = first; k < end;) {
+            int64_t done = 0;
+            for (int64_t c = 0, at = 0; c < C;) {
+                const sparse_strip strip = first_strip(C - c);
+                const sparse_panels panels = panels_at(&table, at, &strip);
+                const sparse_run run = dual_load(x, k, end, factor, &buffer, acc + at);
+                form_for(&strip, &panels).gradient(&run, 1, &panels);
+                done = run.n;
+                c += strip.width;
+                at += strip.full * LANES + strip.tail;
+            }
+            k += done;
         }
+    }
+}
+
+enum { JOINED = 1024 }; /* numbers whose products are summed in the compute type */
+
+/* What two blocks of samples have made of A comes together; see kernels.h */
+static void join_blocks(void *A, void *one, void *other, int64_t n, double spread, double *product, double *squares)
+{
+    const vreal share = v_set((real)(1 / spread));
+    real *a = A, *p = one, *q = other;
+    for (int64_t first = 0; first < n; first += JOINED) {
+        const int64_t end = n - first < JOINED ? n : first + JOINED;
+        vreal both = v_set(0), each = v_set(0);
+        for (int64_t i = first; i < end; i += LANES) {
+            const vreal before = v_load(a + i), d = v_load(p + i) - before, e = v_load(q + i) - before;
+            const vreal after = before + share * (d + e);
+            both += d * e;
+            each += d * d + e * e;
+            v_store(a + i, after);
+            v_store(p + i, after);
+            v_store(q + i, after);
+        }
+        *product += w_sum(v_widen(both));
+        *squares += w_sum(v_widen(each));
     }
 }
 
@@ -433,17 +444,17 @@ RC_INLINE void recentre_run(const real *prox, int64_t n, real curvature, real pu
     }
 }
 
-/* pull: curvature / step. Afterwards W is to be made anew. */
-static void recentre(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum)
+/* The features from `first` to `end`. pull: curvature / step. Afterwards W is to be made anew. */
+static void recentre(rc_dual_work *w, int64_t first, int64_t end, int sparse, double pull, void *centre, void *sum)
 {
     const real curvature = (real)w->curvature, *metric = w->metric;
     real *A = w->A, *t = centre, *u = sum;
     if (!sparse) {
         const real *W = w->W ? w->W : A;
         for (int64_t c = 0; c < w->C; c++) {
-            const int64_t at = c * w->ldw;
+            const int64_t at = c * w->ldw + first, D = end - first;
             if (metric && t)
-                recentre_run(W + at, D, curvature, (real)pull, metric, 1, A + at, t + at, u + at);
+                recentre_run(W + at, D, curvature, (real)pull, metric + first, 1, A + at, t + at, u + at);
             else if (t)
                 recentre_run(W + at, D, curvature, (real)pull, NULL, 0, A + at, t + at, u + at);
             else
@@ -451,8 +462,13 @@ static void recentre(rc_dual_work *w, int64_t D, int sparse, double pull, void *
         }
         return;
     }
+    if (w->l1 == 0 && w->group == 0 && !metric) {
+        const int64_t at = first * w->ldw, n = end * w->ldw - at;
+        recentre_run(A + at, n, curvature, (real)pull, NULL, 0, A + at, t ? t + at : NULL, u + at);
+        return;
+    }
     real *row = (real *)(void *)w->scratch;
-    for (int64_t d = 0; d < D; d++) {
+    for (int64_t d = first; d < end; d++) {
         const int64_t at = d * w->ldw;
         const real f = w->group > 0 ? group_factor(A + at, w->ldw, w->group, 1) : 1;
         for (int64_t k = 0; k < w->ldw; k++) row[k] = f * soft(A[at + k], (real)w->l1);
@@ -481,10 +497,10 @@ static void sum_rows(const double *slopes, int64_t n, int64_t C, const void *x, 
 static void sum_csr(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total)
 {
     const int64_t end = index_at(x->indptr, x->index_dtype, row + 1);
-    dual_buffer buffer;
-    dual_run run;
+    sparse_buffer buffer;
+    sparse_run run;
     for (int64_t k = index_at(x->indptr, x->index_dtype, row); k < end; k += run.n) {
-        run = dual_load(x, k, end, factor, &buffer);
+        run = dual_load(x, k, end, factor, &buffer, NULL);
         for (int64_t i = 0; i < run.n; i++) {
             double *RC_RESTRICT t = total + (int64_t)run.columns[i] * C;
             const double value = run.values[i];

@@ -78,6 +78,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .dual_rows = dual_rows,
     .multiply_rows = multiply_rows,
     .dual_csr = dual_csr,
+    .join_blocks = join_blocks,
     .recentre = recentre,
     .sum_rows = sum_rows,
     .sum_csr = sum_csr,

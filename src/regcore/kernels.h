@@ -124,8 +124,9 @@ typedef struct {
     double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
     int32_t *label;
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
-    double *scratch;          /* 3 * (C + 16) doubles */
+    double *scratch;          /* 4 * (C + 32) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
+    double spread;            /* of a change, as long as other blocks of samples have not seen it; else 1 */
 } rc_dual_work;
 
 /* A step of a quasi-Newton method and the change of the gradient along it: see rc_pairs in regcore.h. */
@@ -281,8 +282,12 @@ typedef struct {
     /* --- dual coordinate ascent: see dual.h */
     void (*dual_rows)(rc_dual_work *w, const int64_t *rows, int64_t n, const void *x, const void *metric_x);
     void (*multiply_rows)(const void *x, const void *metric, int64_t n, int64_t ld, void *out);
-    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, const rc_csr *x, const double *factor);
-    void (*recentre)(rc_dual_work *w, int64_t D, int sparse, double pull, void *centre, void *sum);
+    void (*dual_csr)(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
+                     const double *factor);
+    /* A = one = other = A + (d + e) / spread, where d = one - A and e = other - A; product += d . e, and squares +=
+     * ||d||^2 + ||e||^2 */
+    void (*join_blocks)(void *A, void *one, void *other, int64_t n, double spread, double *product, double *squares);
+    void (*recentre)(rc_dual_work *w, int64_t first, int64_t end, int sparse, double pull, void *centre, void *sum);
     void (*sum_rows)(const double *slopes, int64_t n, int64_t C, const void *x, int64_t ld, double *total);
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
 

@@ -50,6 +50,12 @@ typedef ureal vbits __attribute__((vector_size(RC_VECTOR_BYTES)));
 typedef real vreal_unaligned __attribute__((vector_size(RC_VECTOR_BYTES), aligned(RC_REAL_BITS / 8), may_alias));
 /* as many doubles as there are lanes: sums that must not lose float32's 24 bits */
 typedef double vwide __attribute__((vector_size(8 * LANES)));
+typedef double vwide_unaligned __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+/* one register of doubles */
+#define DOUBLES (RC_VECTOR_BYTES / 8)
+typedef double vdouble __attribute__((vector_size(RC_VECTOR_BYTES)));
+typedef double vdouble_unaligned __attribute__((vector_size(RC_VECTOR_BYTES), aligned(8), may_alias));
+typedef int64_t dmask __attribute__((vector_size(RC_VECTOR_BYTES)));
 
 RC_INLINE vreal v_load(const real *p) { return *(const vreal_unaligned *)p; }
 RC_INLINE void v_store(real *p, vreal v) { *(vreal_unaligned *)p = v; }
@@ -61,6 +67,13 @@ RC_INLINE vmask v_set_bits(ireal x) { return x - (vmask){0}; }
 RC_INLINE vreal v_from_integers(vmask m) { return __builtin_convertvector(m, vreal); }
 RC_INLINE vwide v_widen(vreal v) { return __builtin_convertvector(v, vwide); }
 RC_INLINE vreal v_narrow(vwide w) { return __builtin_convertvector(w, vreal); }
+RC_INLINE vwide w_load(const double *p) { return *(const vwide_unaligned *)p; }
+RC_INLINE void w_store(double *p, vwide w) { *(vwide_unaligned *)p = w; }
+RC_INLINE vdouble d_load(const double *p) { return *(const vdouble_unaligned *)p; }
+RC_INLINE void d_store(double *p, vdouble d) { *(vdouble_unaligned *)p = d; }
+RC_INLINE vdouble d_set(double x) { return x - (vdouble){0}; }
+/* a where m, else 0 */
+RC_INLINE vdouble d_where(dmask m, vdouble a) { return (vdouble)(m & (dmask)a); }
 RC_INLINE double w_sum(vwide w)
 {
     double sums[LANES];
@@ -69,12 +82,31 @@ RC_INLINE double w_sum(vwide w)
         for (int i = 0; i < n; i++) sums[i] += sums[i + n];
     return sums[0];
 }
+RC_INLINE double d_sum(vdouble d)
+{
+    double sums[DOUBLES];
+    memcpy(sums, &d, sizeof sums);
+    for (int n = DOUBLES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) sums[i] += sums[i + n];
+    return sums[0];
+}
+RC_INLINE double d_largest(vdouble d)
+{
+    double lanes[DOUBLES];
+    memcpy(lanes, &d, sizeof lanes);
+    for (int n = DOUBLES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) lanes[i] = lanes[i] > lanes[i + n] ? lanes[i] : lanes[i + n];
+    return lanes[0];
+}
 #else
 #define LANES 1
 typedef real vreal;
 typedef ireal vmask;
 typedef ureal vbits;
 typedef double vwide;
+#define DOUBLES 1
+typedef double vdouble;
+typedef int dmask;
 
 RC_INLINE vreal v_load(const real *p) { return *p; }
 RC_INLINE void v_store(real *p, vreal v) { *p = v; }
@@ -96,7 +128,15 @@ RC_INLINE vmask v_set_bits(ireal x) { return x; }
 RC_INLINE vreal v_from_integers(vmask m) { return (real)m; }
 RC_INLINE vwide v_widen(vreal v) { return (double)v; }
 RC_INLINE vreal v_narrow(vwide w) { return (real)w; }
+RC_INLINE vwide w_load(const double *p) { return *p; }
+RC_INLINE void w_store(double *p, vwide w) { *p = w; }
 RC_INLINE double w_sum(vwide w) { return w; }
+RC_INLINE vdouble d_load(const double *p) { return *p; }
+RC_INLINE void d_store(double *p, vdouble d) { *p = d; }
+RC_INLINE vdouble d_set(double x) { return x; }
+RC_INLINE vdouble d_where(dmask m, vdouble a) { return m ? a : 0; }
+RC_INLINE double d_sum(vdouble d) { return d; }
+RC_INLINE double d_largest(vdouble d) { return d; }
 #endif
 
 /* Keeps a value in a register: compilers otherwise repeat its load as an operand of each use, and loads are what is

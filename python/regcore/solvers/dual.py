@@ -17,7 +17,10 @@ it meets the constraints in the limit, gives exact zeros, and is much faster tha
 l2 is small. The first step is such that a sample's own step is of the order of its slopes' range. It
 grows while little is left to gain inside the proximal problem, beside the gap; otherwise, if the gap
 hardly falls, the proximal problems get more epochs each. Samples whose dual variables stay where they are
-sleep for up to 31 epochs. With a free intercept dense features are centred (which does not change the
+sleep for up to 31 epochs. Large CSR matrices are visited in two blocks, each with weights of its own, which
+come together four times an epoch (Ma et al.); the bits are the same on any number of threads. Where the
+samples are few and there is no L2 part, Newton's method solves the proximal problems: see
+`regcore.solvers.dual_newton`. With a free intercept dense features are centred (which does not change the
 problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
 
 The certificate. u is moved to where the intercept's constraint holds exactly and R* is finite, as
@@ -47,6 +50,7 @@ import numpy as np
 
 from regcore.certificate import best_bound, feasible_scale, intercept_shift, penalty_conjugate
 from regcore.losses import Loss
+from regcore.solvers.dual_newton import Around, Newton
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -57,6 +61,9 @@ __all__ = ["dual"]
 
 _FIRST_STEP = 0.5  # of a typical sample in its dual variables, as a share of their range
 _LARGEST_STEP = 1e3  # in the units of the first; beyond, rounding undoes what the centre does
+_LARGEST_NEWTON_STEP = 1e7
+_NEWTON_GROWTH, _FEW_NEWTON_STEPS = 4.0, 10
+_NEWTON_TOL = 0.1  # of the gap, to which Newton's method solves a proximal problem
 _INTERCEPT_SHARE = 0.1  # of the step of a sample's features all together
 _SMALL_INNER_GAP, _TINY_INNER_GAP = 0.3, 0.01  # of the gap: the step may grow
 _GROWTH, _GROWTH_AT_ONCE = 1.5, 10.0
@@ -80,6 +87,8 @@ _NUMBERS = (
     "_greatest",
     "_n_stalled",
     "_best",
+    "_by_newton",
+    "_newton_steps",
 )
 
 
@@ -111,7 +120,8 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     of the proximal point algorithm in convex programming", Mathematics of Operations Research 1 (1976).
     Keerthi, Sundararajan, Chang, Hsieh and Lin, "A sequential dual method for large scale multi-class linear
     SVMs", KDD 2008. Weston and Watkins, "Support vector machines for multi-class pattern recognition",
-    ESANN 1999.
+    ESANN 1999. Ma, Smith, Jaggi, Jordan, Richtarik and Takac, "Adding vs. averaging in distributed
+    primal-dual optimization", ICML 2015.
     """
     first_step = _positive("first_step", first_step)
     objective = problem.objective
@@ -158,10 +168,11 @@ class _Ascent:
     def __init__(self, problem: ProblemToSolve, first_step: float) -> None:
         objective: Any = problem.objective
         self.objective = objective
+        self.n_threads: int = objective._n_threads
         self.free = problem.b is not None
         self.l1, self.l2, self.group = _triple(objective.penalty)
         self.unpenalised = self.l1 == self.l2 == self.group == 0
-        self.dtype = problem.W.dtype
+        self.dtype = self.inner_dtype = problem.W.dtype
         self.W = problem.W
         self.b: Array = np.zeros(len(problem.W), self.dtype) if problem.b is None else problem.b
         self.value = math.nan
@@ -171,17 +182,19 @@ class _Ascent:
         self.n_passes = 0.0
         self._inner_gap = self._left = math.inf
         self._n_epochs, self._per_centre = _LEAST_EPOCHS, 1
+        self._newton: Newton | None = None
+        self._by_newton, self._newton_steps = False, 0  # the last iteration was, and what it took
         self._standardize(problem, first_step)
 
         shape = problem.W.shape
         self._V, self._r = np.zeros(shape), np.zeros(shape[0])
-        self._pool = [np.zeros(shape, self.dtype) for _ in range(3)]
+        self._pool = [np.zeros(shape, self.inner_dtype) for _ in range(3)]
         n_labels = max(2, shape[0])
         self._class_sums, self._shares = np.zeros((n_labels, shape[1])), np.zeros(n_labels)
-        start = problem.W.copy()
+        start = problem.W.astype(self.inner_dtype)
         b = self.b.astype(np.float64)
         if self.free:
-            self._loop.class_sums(self._shares, self._class_sums)
+            self._loop.class_sums(self._shares, self._class_sums, self.n_threads)
             self.n_passes += 1
             b -= self._b_shift(start)
             if shape[0] > 1:
@@ -196,12 +209,19 @@ class _Ascent:
     def _standardize(self, problem: ProblemToSolve, first_step: float) -> None:
         """Choose the features' origin, the metric and the steps, and make the loop."""
         objective: Any = self.objective
-        mean, deviation = objective._column_statistics()
         given = objective._standardization
+        self._shift = np.zeros(objective.n_features)
+        self.metric: Array | None = None
+        quick = None if self.l2 == 0 or (self.free and not objective._is_sparse) else objective._mean_square
+        if quick is not None:
+            # neither the origin nor the metric matters
+            self._choose_steps(quick, first_step)
+            self._make_loop(None, problem.seed)
+            return
+        mean, deviation = objective._column_statistics()
         scale = np.ones_like(mean) if given is None else given[1]
         given_mean = np.zeros_like(mean) if given is None else given[0]
         origin = given_mean
-        self._shift = np.zeros_like(mean)
         if self.free:
             # the intercept makes the origin of the features a matter of choice
             origin = np.zeros_like(mean) if objective._is_sparse else mean
@@ -210,7 +230,6 @@ class _Ascent:
         if given is not None or np.any(origin):
             used = (origin if np.any(origin) else None, None if given is None else scale)
         square = (deviation / scale) ** 2
-        self.metric: Array | None = None
         if self.l2 == 0:
             spread = np.sqrt(square)
             largest = spread.max()
@@ -220,14 +239,24 @@ class _Ascent:
         square += ((mean - origin) / scale) ** 2
         if self.metric is not None:
             square *= self.metric
-        self._mean_square = float(square.sum()) or 1.0
+        self._choose_steps(float(square.sum()), first_step)
+        self._make_loop(used, problem.seed)
+
+    def _choose_steps(self, mean_square: float, first_step: float) -> None:
+        """Of the mean ||x||**2."""
+        self._mean_square = mean_square or 1.0
         if not math.isfinite(self._mean_square):
             self._mean_square = 1.0  # the loop says which number is to blame
-        self._curvature = first_step * objective.n_samples / self._mean_square
+        self._curvature = first_step * self.objective.n_samples / self._mean_square
         # no proximal term where the plain ascent takes shorter steps still
         self.proximal = self.l2 == 0 or 1 / (2 * self.l2) > self._curvature
-        self._loop = objective._dual_ascent(
-            self.dtype, used, proximal=self.proximal, metric=self.metric, seed=problem.seed
+
+    def _make_loop(self, standardization: tuple[Array | None, Array | None] | None, seed: int) -> None:
+        if self.l2 == 0 and not self.unpenalised and Newton.handles(self.objective):
+            self._newton = Newton(self.objective, standardization, self.metric)
+            self.inner_dtype = np.dtype(np.float64)  # steps are so long that float32's slopes would be felt
+        self._loop = self.objective._dual_ascent(
+            self.inner_dtype, standardization, proximal=self.proximal, metric=self.metric, seed=seed
         )
         self.n_passes += 2  # statistics, norms
 
@@ -251,13 +280,32 @@ class _Ascent:
     # ------------------------------------------------------------------ progress
 
     def run(self) -> None:
-        """Do so many epochs as a certificate costs, or more."""
+        """Do so many epochs as a certificate costs, or more; or solve the proximal problem."""
+        if self._newton is not None and self._left < math.inf:
+            self._run_newton(self._newton)
+            return
         n_centres = max(_LEAST_CENTRES, -(-self._n_epochs // self._per_centre))
-        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre)
+        self._inner_gap, n_visits = self._loop.run(n_centres, self._per_centre, self.n_threads)
         passes = n_visits / self.objective.n_samples
         self.n_passes += passes
         wanted = _PASSES_PER_CHECK * n_centres * self._per_centre / max(passes, 1e-9)
         self._n_epochs = int(min(max(wanted, _LEAST_EPOCHS), _MOST_EPOCHS))
+
+    def _run_newton(self, newton: Newton) -> None:
+        state = self._loop.state()
+        around = Around(
+            state["centre"].astype(np.float64), state["centre_b"], state["curvature"], state["intercept_step"]
+        )
+        before = newton.n_passes
+        slopes, self._inner_gap, self._newton_steps = newton.solve(
+            around, state["slopes"], _NEWTON_TOL * self._left
+        )
+        self.n_passes += newton.n_passes - before
+        awake = np.zeros_like(state["wait"])
+        self._loop.set_state(
+            state | {"slopes": slopes.astype(self.inner_dtype), "wait": awake, "patience": awake}
+        )  # and the certificate computes the weights
+        self._by_newton = True
 
     def adapt(self) -> None:
         """Let the step grow where the proximal problem is solved much better than the problem itself.
@@ -268,32 +316,49 @@ class _Ascent:
         before, self._left = self._left, left
         if not self.proximal:
             return
-        if self._inner_gap < _SMALL_INNER_GAP * left:
+        if self._by_newton:
+            solved = self._inner_gap < _SMALL_INNER_GAP * left
+            growth = _NEWTON_GROWTH if self._newton_steps <= _FEW_NEWTON_STEPS else 1.0
+            self._move_centre(growth if solved else 1 / _NEWTON_GROWTH, stays=not solved)
+        elif self._inner_gap < _SMALL_INNER_GAP * left:
             growth = _GROWTH if self._inner_gap > _TINY_INNER_GAP * left else _GROWTH_AT_ONCE
-            if self.l2 > 0:
-                most = (1 - 1e-6) / (2 * self.l2)
-            else:
-                most = _LARGEST_STEP * self.objective.n_samples / self._mean_square
-            curvature = min(growth * self._curvature, most)
-            if curvature > self._curvature:
-                self._curvature = curvature
-                W = next(array for array in self._pool if array is not self.W)
-                b = np.empty(len(W))
-                self._loop.parameters(W, b, False)
-                self._set_centre(W, b)
+            if self._curvature < self._most_curvature():
+                self._move_centre(growth)
         elif left > _SLOW * before:
             self._per_centre = min(2 * self._per_centre, _MOST_PER_CENTRE)
 
+    def _most_curvature(self) -> float:
+        if self.l2 > 0:
+            return (1 - 1e-6) / (2 * self.l2)
+        largest = _LARGEST_STEP if self._newton is None else _LARGEST_NEWTON_STEP
+        return float(largest * self.objective.n_samples / self._mean_square)
+
+    def _move_centre(self, growth: float, *, stays: bool = False) -> None:
+        """Let the next proximal problem begin where this one has ended, with a step that has grown."""
+        W = next(array for array in self._pool if array is not self.W)
+        b = np.empty(len(W))
+        if stays:
+            state = self._loop.state()
+            W[...] = state["centre"] * (1 / state["inverse_step"])
+            if self.metric is not None:
+                W *= self.metric.astype(self.inner_dtype)
+            b[...] = state["centre_b"]
+        else:
+            self._loop.parameters(W, b, False)
+        self._curvature = min(growth * self._curvature, max(self._curvature, self._most_curvature()))
+        self._set_centre(W, b)
+
     def certify(self) -> None:
         """Evaluate the weights that the epochs have led to, and the bound that their dual variables give."""
-        linear, largest = self._loop.refresh(self._V, self._r)
+        linear, largest = self._loop.refresh(self._V, self._r, self.n_threads)
         self.n_passes += 1
         self.residual = None
         given = self.W  # whoever has it may still look at it
-        for averaged in (True, False):
+        for averaged in (False,) if self._by_newton else (True, False):
             W = next(array for array in self._pool if array is not given and array is not self.W)
             b = np.empty(len(W))
             self._loop.parameters(W, b, averaged)
+            W = W.astype(self.dtype, copy=False)
             value, b = self._evaluate(W, b + self._b_shift(W))
             if self.unpenalised:
                 residual = self._residual(linear, value, W, b)
@@ -329,7 +394,8 @@ class _Ascent:
             given = float((self._shares * shift.lose[0]).sum() * shift.gain[0].sum())
             linear = float(shift.shrink[0]) * linear + given
         scale = feasible_scale(V, self.l1, self.l2, self.group)
-        V = V * scale[:, None, None]
+        if np.any(scale != 1):
+            V = V * scale[:, None, None]
         conjugate = penalty_conjugate(V, self.l1, self.l2, self.group)
         return float(best_bound(scale * linear, np.zeros(1), conjugate)[0])
 
@@ -392,7 +458,7 @@ class _Ascent:
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self._loop.set_state(state)
-        self._loop.refresh(self._V, self._r)  # as the certificate did
+        self._loop.refresh(self._V, self._r, self.n_threads)  # as the certificate did
         for name in _NUMBERS:
             setattr(self, name, state[name])
         self.gap, self.residual = (

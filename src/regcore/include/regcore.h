@@ -300,7 +300,8 @@ rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, cons
  *
  *     sum_i w_i loss_i / sum w + R(W) + ||W - W_c||^2 / (2 step) + ||b - b_c||^2 / (2 intercept_step),
  *
- * in the slopes g_i of the samples' losses in their scores.  One thread; the bits depend on the seed alone.
+ * in the slopes g_i of the samples' losses in their scores.  One thread, or two on large CSR matrices; the bits depend
+ * on the seed alone.
  */
 typedef struct rc_dual rc_dual;
 
@@ -339,7 +340,7 @@ typedef struct {
     void *centre;             /* (C, D) of `real`: centre / step; zeros without a centre */
     double *centre_b;         /* (C,) */
     uint8_t *wait, *patience; /* (n_rows,) */
-    double curvature, inverse_step, intercept;
+    double curvature, inverse_step, intercept, spread;
     int64_t epoch;
 } rc_dual_state;
 void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
