@@ -29,6 +29,7 @@ from regcore.certificate import (
 )
 from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
+from regcore.row_space import RowSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,6 +205,7 @@ class Objective:
         self._entropy_of: dict[np.dtype[Any], Array] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self._moments: list[Array] = []
+        self._row_spaces: list[RowSpace] = []
         self.mean: Array | None = None
         self.scale: Array | None = None
         if standardize is not False:
@@ -450,18 +452,24 @@ class Objective:
         X = self._X
         if isinstance(X, tuple):
             X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
-        return Objective(
-            X,
-            self._y,
-            loss=self.loss,
-            penalty=penalty,
-            sample_weight=sample_weight,
-            n_classes=self.n_classes,
-            binary=self.binary,
-            standardize=self._standardization or False,
-            label_smoothing=self.label_smoothing,
-            n_threads=self._n_threads or None,
+        other = self._remade(
+            X, sample_weight=sample_weight, penalty=penalty, standardize=self._standardization or False
         )
+        other._row_spaces = self._row_spaces  # which depend on X alone
+        return other
+
+    def _remade(self, X: Any, **changed: Any) -> Objective:
+        """The same samples with another matrix of features, and what else is changed."""
+        arguments = {
+            "loss": self.loss,
+            "penalty": self.penalty,
+            "sample_weight": self._weights,
+            "n_classes": self.n_classes,
+            "binary": self.binary,
+            "label_smoothing": self.label_smoothing,
+            "n_threads": self._n_threads or None,
+        }
+        return Objective(X, self._y, **arguments | changed)
 
     # ------------------------------------------------------------------ other penalties, other models
 
@@ -489,6 +497,21 @@ class Objective:
         if self._of_models is not None:
             model = int(self._of_models[1][model])
         return self._weights if self._weights is None or self._weights.ndim == 1 else self._weights[model]
+
+    # ------------------------------------------------------------------ the row space
+
+    def _row_space(self) -> RowSpace:
+        """The row space of (the standardised) X; kept."""
+        if not self._row_spaces:
+            shape = self.n_samples, self.n_features
+            self._row_spaces.append(
+                RowSpace(self._X, shape, self._dense_rows, self._standardization, self._n_threads)
+            )
+        return self._row_spaces[0]
+
+    def _in_row_space(self) -> Objective:
+        """This problem in the coordinates of the row space; float64."""
+        return self._remade(self._row_space().features)
 
     # ------------------------------------------------------------------ certificates
 
@@ -699,7 +722,10 @@ class Objective:
         key = W.dtype, b is not None
         if key not in self._slope_at_zero:
             zero = np.zeros_like(W)
-            at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            if W.any() or (b is not None and b.any()):
+                at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            else:
+                at_zero = grad
             norms = self._norms(at_zero[0], at_zero[1] if b is not None else None)  # type: ignore[arg-type]
             self._slope_at_zero[key] = np.where(norms > 0, norms, 1)
         residual = self._norms(least, grad[1] if b is not None else None) / self._slope_at_zero[key]

@@ -66,6 +66,8 @@ _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
+_FEW_SAMPLES, _FEW_BESIDE_FEATURES = 1500, 0.5  # with which a problem is solved in the row space first
+_ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
 
 
 _NO_MINIMUM = (
@@ -509,6 +511,31 @@ class _Descent:
         if self.kinks.strength and (is_zero.all() or not is_zero.any()):  # else another strength's solution
             self.run.epsilon = self.first_epsilon()
 
+    def start_in_row_space(self) -> Asking[None]:
+        """Go to the solution of the same problem in the coordinates of the row space, if that is better."""
+        objective, tol = self.objective, self.problem.tol or 0.0
+        space = objective._row_space()
+        self.run.n_passes += space.n_passes + 1
+        V = np.zeros((len(self.z), objective.n_samples))
+        if self.W.any():
+            V = space.coordinates(self.W)
+            self.run.n_passes += 1
+        b = None if self.b is None else self.b.astype(np.float64)
+        small = ProblemToSolve(
+            objective._in_row_space(), V, b, _ROW_SPACE_TOL * tol, _ROW_SPACE_STEPS, self.problem.seed
+        )
+        last = _last_step(quasi_newton(small, memory=self.memory), small)
+        new = self.z.copy()
+        new[:, : self.D] = space.weights(last.W)
+        if last.b is not None:
+            new[:, self.D] = last.b
+        new = self.rounded(new)
+        value, gradient, W, b = yield from self.evaluate(new)
+        if value < self.run.value:
+            self.z, self.gradient, self.W, self.b = new, gradient, W, b
+            self.run.value = value
+            yield from self.certify()
+
     def first_epsilon(self) -> float:
         """A tenth of the largest weight, or of the first step that a diagonal model takes."""
         largest = float(np.abs(self.z[:, : self.D]).max())
@@ -580,6 +607,10 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
     if problem.resume is None:
         yield from descent.begin()
         yield from descent.certify()
+        if has_few_samples(problem) and not _is_met(
+            descent.run, problem.tol or 0.0, descent.total(), not descent.has_penalty
+        ):
+            yield from descent.start_in_row_space()
     else:
         descent.resume(problem.resume)
     run, tol = descent.run, problem.tol
@@ -614,6 +645,40 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         if run.n_failures == 2 or without_penalty or (is_close and not run.epsilon and may_be_enough):
             yield from descent.certify()
         yield descent.reached()
+
+
+def has_few_samples(problem: ProblemToSolve) -> bool:
+    """Whether the row space is so small, and the penalty such, that the problem is solved there first."""
+    objective, penalty = problem.objective, problem.objective.penalty
+    return (
+        problem.tol is not None
+        and (penalty is None or not (penalty.l1 or penalty.group))
+        and objective.n_samples <= min(_FEW_SAMPLES, _FEW_BESIDE_FEATURES * objective.n_features)
+        and hasattr(objective, "_row_space")
+    )
+
+
+def _last_step(steps: Generator[Step | Request, Any, Outcome], problem: ProblemToSolve) -> Step:
+    """Run a solver by itself; return the last of at most `max_iter` steps."""
+    step = Step(problem.W, problem.b, math.nan, 0.0)
+    answer: Any = None
+    error: OverflowError | None = None
+    n_steps = 0
+    while n_steps < problem.max_iter:
+        try:
+            given = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration:
+            break
+        answer = error = None
+        if isinstance(given, Step):
+            step = given
+            n_steps += 1
+            continue
+        try:
+            answer = given.answer(problem.objective)
+        except OverflowError as raised:
+            error = raised
+    return step
 
 
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:
