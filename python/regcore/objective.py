@@ -46,6 +46,7 @@ _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
 _DIGEST_ROWS = 1 << 18  # that are converted at a time
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
+_DENSE_NUMBERS = 1 << 17  # of rows that are made dense at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
@@ -749,20 +750,32 @@ class Objective:
             self._moments.extend((mean, mean**2 + (deviation / scale) ** 2))
         return self._moments[0], self._moments[1]
 
-    def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
-        """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
-        if isinstance(self._X, tuple):
-            data, indices, indptr, _ = self._X
-            dense = np.zeros((len(rows), self.n_features), dtype)
-            for i, row in enumerate(rows):
-                own = slice(indptr[row], indptr[row + 1])
-                np.add.at(dense[i], indices[own], data[own].astype(dense.dtype))
-        else:
-            dense = self._X[rows].astype(dtype)
-        if self.mean is not None and self.scale is not None:
-            dense -= self.mean.astype(dtype)
-            dense /= self.scale.astype(dtype)
+    def _dense_rows(self, rows: Array, dtype: npt.DTypeLike, out: Array | None = None) -> Array:
+        """Return those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
+        dense = np.empty((len(rows), self.n_features), dtype) if out is None else out
+        # a part at a time, which is still in the cache when it is converted
+        part = max(_DENSE_NUMBERS // self.n_features, 1)
+        for first in range(0, len(rows), part):
+            some, target = rows[first : first + part], dense[first : first + part]
+            if isinstance(self._X, tuple):
+                self._scatter(some, target)
+            else:
+                target[...] = self._X[some]
+            if self.mean is not None and self.scale is not None:
+                target -= self.mean.astype(dtype)
+                target /= self.scale.astype(dtype)
         return dense
+
+    def _scatter(self, rows: Array, out: Array) -> None:
+        """Write rows of a CSR matrix into a dense array; numbers that are there twice add up."""
+        data, indices, indptr, _ = self._X
+        lengths = indptr[rows + 1] - indptr[rows]
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1]) + np.repeat(indptr[rows] - (ends - lengths), lengths)
+        out[...] = 0
+        np.add.at(
+            out, (np.repeat(np.arange(len(rows)), lengths), indices[places]), data[places].astype(out.dtype)
+        )
 
     def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""

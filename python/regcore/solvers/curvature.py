@@ -150,16 +150,16 @@ class Curvature:
         kind = np.float64 if n_outputs * K * K <= _FEW_NUMBERS else np.float32
         blocks = np.zeros((n_blocks, K, K), kind)
         means, seen, total = np.zeros(n_outputs), np.zeros(n_features), 0.0
+        buffer = np.ones((min(_CHUNK, n_rows), K), kind) if n_blocks else None
         for first in range(0, n_rows, _CHUNK):
             some = rows[first : first + _CHUNK]
             h, weight = objective._loss_curvature(W, b, some)
             total += weight
             means += h.sum(axis=0)
-            if n_blocks:
-                z = objective._dense_rows(some, kind)
-                seen += np.square(z).sum(axis=0, dtype=np.float64)
-                if b is not None:
-                    z = np.concatenate([z, np.ones((len(z), 1), kind)], axis=1)
+            if buffer is not None:
+                z = buffer[: len(some)]
+                x = objective._dense_rows(some, kind, out=z[:, :n_features])
+                seen += np.einsum("nk,nk->k", x, x)
                 shared = h if n_blocks == n_outputs else h.mean(axis=1, keepdims=True)
                 _core.gram_blocks(z, np.ascontiguousarray(shared), blocks, self._n_threads)
         total = total or 1.0

@@ -126,8 +126,8 @@ class ObjectiveLike(Protocol):
     def _column_moments(self) -> tuple[Array, Array]:
         """Return the weighted means and mean squares of the features. One pass."""
 
-    def _dense_rows(self, rows: Array, dtype: Any) -> Array:
-        """Return some rows of the data as a new dense array."""
+    def _dense_rows(self, rows: Array, dtype: Any, out: Any = None) -> Array:
+        """Return some rows of the data as a dense array: `out`, or a new one."""
 
     def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Return the second derivatives of the losses of some rows in their scores, and the rows' weight."""
