@@ -217,6 +217,7 @@ class Objective:
             if self._weights is not None and self._weights.ndim == 2:
                 raise ValueError("standardize=True needs weights shared by all models; give (mean, scale)")
             mean, scale = self._problem.column_statistics(self._n_threads)
+            self._moments.extend((np.zeros_like(mean), (scale > 0).astype(np.float64)))
             scale[scale == 0] = 1.0
         elif isinstance(standardize, (tuple, list)) and len(standardize) == 2:
             mean, scale = (np.array(part, dtype=np.float64) for part in standardize)

@@ -8,7 +8,7 @@ The blocks leave out how the outputs influence each other, and rows that were no
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
 curvature from the columns' second moments over all rows.
 
-Where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
+At zero, and where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
 Diagonals are those of the features without their means, since with these W and b would depend on each other.
 In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank one.
 """
@@ -147,6 +147,8 @@ class Curvature:
         self._n_features = n_features
         K = n_features + (b is not None)
         n_blocks = block_count(objective, K)
+        if not W.any() and (b is None or not b.any()):
+            n_blocks = min(n_blocks, 1)  # at zero the outputs have equal blocks, or nearly so in proportion
         kind = np.float64 if n_outputs * K * K <= _FEW_NUMBERS else np.float32
         blocks = np.zeros((n_blocks, K, K), kind)
         means, seen, total = np.zeros(n_outputs), np.zeros(n_features), 0.0

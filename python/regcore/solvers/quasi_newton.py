@@ -63,6 +63,9 @@ _SURE = (
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
+_FAR = 0.5  # no look at the gap where the fit starts with a residual above this one
+_FLAT_STEPS = 20  # a fit is over if the value falls by no more than its rounding in so many, and ...
+_LESS = 0.8  # ... the gap by no more than to this share
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
@@ -228,6 +231,9 @@ class _Run:
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
     n_failures: int = 0  # steps that failed one after the other
+    n_flat: int = 0  # steps since the value last fell by more than its rounding ...
+    flat_value: float = math.inf  # ... to this one, or since the last look at the gap for that reason ...
+    flat_gap: float = math.inf  # ... which showed this one
     gap: float = math.nan
     residual: float = math.nan
 
@@ -301,7 +307,7 @@ class _Descent:
         grad_b = self.gradient[:, self.D] if self.with_intercept else np.zeros(len(self.z))
         grad = (np.ascontiguousarray(grad_W, dtype=self.dtype), grad_b.astype(self.dtype))
         self.run.residual = float(self.objective._stationarity(self.W, self.b, grad))
-        if self.has_penalty:
+        if self.has_penalty and not (self.run.slope == math.inf and self.run.residual > _FAR):
             self.run.n_passes += 1
             self.run.gap = float((yield Bound(self.W, self.b, self.total(), *grad)))
         self.run.n_unchecked, self.run.next_check = 0, self.next_check()
@@ -323,7 +329,7 @@ class _Descent:
         """Make a model at z if one is due: while the objective falls fast, and at growing intervals."""
         run, K, n_samples = self.run, self.z.shape[1], self.objective.n_samples
         cost = run.model_rows * K / (4 * n_samples)  # in passes, by arithmetic
-        is_steep = run.fall > min(max(5e-3 * cost, 1e-3), 5e-2)
+        is_steep = run.fall > min(max(5e-3 * cost, 1e-3), 0.1)
         is_old = run.model_age >= run.next_renewal
         if self.model is None:
             run.model_rows = max(4 * K, 8 * n_samples // K) if block_count(self.objective, K) else 4096
@@ -499,7 +505,23 @@ class _Descent:
         run.n_short = run.n_short + 1 if length < _SHORT else 0
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
+        self.count_flat_steps()
         return True
+
+    def count_flat_steps(self) -> None:
+        run, value = self.run, self.total()
+        if run.epsilon or run.flat_value - value > 4 * float(np.finfo(self.dtype).eps) * abs(value):
+            run.n_flat, run.flat_value, run.flat_gap = 0, value, math.inf
+        else:
+            run.n_flat += 1
+
+    def judge_flat_steps(self) -> None:
+        """Give up if neither the value nor the gap falls any more; to be called after a look at the gap."""
+        run = self.run
+        reached = run.gap if self.has_penalty else run.residual
+        if reached > _LESS * run.flat_gap:
+            run.n_failures = 2
+        run.n_flat, run.flat_gap = 0, min(reached, run.flat_gap)
 
     # ------------------------------------------------ phases
 
@@ -642,8 +664,16 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         run.n_unchecked += is_close
         may_be_enough = run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check
         # without a penalty a look costs no pass, and the objective may fall to nothing
-        if run.n_failures == 2 or without_penalty or (is_close and not run.epsilon and may_be_enough):
+        is_flat = run.n_flat >= _FLAT_STEPS
+        if (
+            run.n_failures == 2
+            or without_penalty
+            or is_flat
+            or (is_close and not run.epsilon and may_be_enough)
+        ):
             yield from descent.certify()
+            if is_flat:
+                descent.judge_flat_steps()
         yield descent.reached()
 
 
