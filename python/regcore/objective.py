@@ -752,7 +752,7 @@ class Objective:
         return self._moments[0], self._moments[1]
 
     def _dense_rows(self, rows: Array, dtype: npt.DTypeLike, out: Array | None = None) -> Array:
-        """Return those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
+        """Those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
         dense = np.empty((len(rows), self.n_features), dtype) if out is None else out
         # a part at a time, which is still in the cache when it is converted
         part = max(_DENSE_NUMBERS // self.n_features, 1)

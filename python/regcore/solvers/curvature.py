@@ -8,8 +8,8 @@ The blocks leave out how the outputs influence each other, and rows that were no
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
 curvature from the columns' second moments over all rows.
 
-At zero, and where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
-Diagonals are those of the features without their means, since with these W and b would depend on each other.
+At zero, and where the blocks would be too large, one block that all outputs share stands in for them, or
+diagonals alone. These are those of the features without their means, since with these W and b would depend on each other.
 In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank one.
 """
 
