@@ -811,6 +811,27 @@ class Objective:
         weights = self._weights[rows].astype(np.float64)
         return h * weights[:, None], float(weights.sum())
 
+    def _margin_curvature(self, W: Any, b: Any, rows: Array) -> Array:
+        """Second derivatives of squared_hinge in two scores: (n_rows, n_outputs (n_outputs + 1) / 2).
+
+        A violated margin of class j and label y has 2 (e_j - e_y) (e_j - e_y)'. With the sample weights; the
+        pairs (c, d) with c >= d in the order of `numpy.tril_indices`.
+        """
+        s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
+        own = (np.arange(len(y)), y)
+        violated = 2.0 * (s + 1 > s[own][:, None])
+        violated[own] = 0
+        label = np.zeros_like(violated)
+        label[own] = 1
+        diagonal = violated + label * violated.sum(axis=1, keepdims=True)
+        curvature = np.empty((len(y), self.n_outputs * (self.n_outputs + 1) // 2))
+        for p, (c, d) in enumerate(zip(*np.tril_indices(self.n_outputs), strict=True)):
+            pair = diagonal[:, c] if c == d else -violated[:, c] * label[:, d] - violated[:, d] * label[:, c]
+            curvature[:, p] = pair
+        if self._weights is not None:
+            curvature *= self._weights[rows].astype(np.float64)[:, None]
+        return curvature
+
     # ------------------------------------------------------------------ stochastic steps
 
     def _stochastic_gradient(self, W: Array, b: Array | None, **settings: Any) -> _core.StochasticGradient:

@@ -139,6 +139,9 @@ class ObjectiveLike(Protocol):
     def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Return the second derivatives of the losses of some rows in their scores, and the rows' weight."""
 
+    def _margin_curvature(self, W: Any, b: Any, rows: Array) -> Array:
+        """Return the second derivatives of squared_hinge in each two scores, for some rows."""
+
     def _separates(self, W: Any, b: Any) -> bool:
         """Return whether no loss bounds W because it separates all classes. One pass."""
 

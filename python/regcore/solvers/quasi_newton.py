@@ -19,9 +19,9 @@ With kinks (L1, ElasticNet, GroupL1) there are two phases.
    Gafni and Bertsekas, "Two-metric projection methods for constrained optimization", SIAM Journal on Control
    and Optimization 22, 1984). Zeros are exact.
 
-With no penalty or L2 and fewer samples than features the same problem is solved in the coordinates of the row
-space first (`regcore.row_space`), where it is a small one; the iterations begin at its solution, and mostly end
-there.
+With no penalty or L2 and fewer samples than features the same problem is solved in the coordinates of the
+row space first (`regcore.row_space`), where it is a small one; the iterations begin at its solution, and
+mostly end there.
 
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
@@ -74,7 +74,7 @@ _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the sl
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
 _FEW_SAMPLES, _FEW_BESIDE_FEATURES = 1500, 0.5  # with which a problem is solved in the row space first
-_ROW_SPACE_STEPS, _ROW_SPACE_TOL = 500, 0.1  # at most, and of tol
+_ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
 
 
 _NO_MINIMUM = (
