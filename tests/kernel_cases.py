@@ -467,6 +467,47 @@ def dense_algebra(rng: np.random.Generator) -> Iterator[Case]:
             }
 
 
+def updated_inverse(
+    steps: np.ndarray, changes: np.ndarray, diagonal: np.ndarray, least_cosine: float = 1e-10
+) -> np.ndarray:
+    """The inverse that quasi-Newton updates (BFGS) make of a diagonal matrix, as a full matrix."""
+    H = np.diag(diagonal)
+    for s, y in zip(steps, changes, strict=True):
+        product = s @ y
+        if product > least_cosine * np.linalg.norm(s) * np.linalg.norm(y):
+            V = np.eye(len(s)) - np.outer(y, s) / product
+            H = V.T @ H @ V + np.outer(s, s) / product
+    return H
+
+
+def quasi_newton_pairs(rng: np.random.Generator) -> Iterator[Case]:
+    for n_pairs, n in ((0, 3), (1, 1), (3, 7), (5, 16), (7, 37), (40, 130)):
+        steps = rng.standard_normal((n_pairs, n))
+        changes = steps * rng.uniform(0.5, 2, n) + 0.1 * rng.standard_normal((n_pairs, n))
+        changes[2:3] *= -1  # a pair to be left out
+        bend, free = rng.uniform(0, 1, n), (rng.random(n) < 0.7).astype(float)
+        diagonal, r = rng.uniform(0.5, 2, n), rng.standard_normal(n)
+        for form in ("plain", "bent", "free"):
+            s, y, right = steps, changes, r
+            if form == "bent":
+                y = changes + bend * steps
+            if form == "free":
+                s, y, right = free * steps, free * changes, free * r
+            yield {
+                "operation": "pairs",
+                "what": f"{n_pairs} pairs of {n} numbers, {form}",
+                "shape": np.array([n_pairs, n], np.int64),
+                "steps": steps,
+                "changes": changes,
+                "bend": bend if form == "bent" else None,
+                "free": free if form == "free" else None,
+                "diagonal": diagonal,
+                "right": right,
+                "product": updated_inverse(s, y, diagonal) @ right,
+                "tolerance": 1e-10,
+            }
+
+
 def colours(rng: np.random.Generator) -> Iterator[Case]:
     pixels = rng.integers(0, 256, (20_001, 4), dtype=np.uint8)
     pixels[::3, 1] = pixels[::3, 0]
@@ -583,6 +624,7 @@ def all_cases() -> Iterator[Case]:
         columns,
         penalties,
         dense_algebra,
+        quasi_newton_pairs,
         colours,
         stochastic_descent,
         dual_ascent,

@@ -68,6 +68,19 @@ def assert_right(X, y, W, b, *, rows=None, loss="cross_entropy", penalty=None, s
         np.testing.assert_array_equal(again[2], grad_b)
 
 
+def reference_of_csr(X, y, W):
+    """cross_entropy and its gradient in float64; X stays sparse."""
+    X, W = X.astype(np.float64), W.astype(np.float64)
+    scores = X @ W.T
+    scores -= scores.max(axis=1, keepdims=True)
+    own = (np.arange(len(y)), y)
+    slopes = np.exp(scores)
+    total = slopes.sum(axis=1)
+    slopes /= total[:, None]
+    slopes[own] -= 1
+    return np.mean(np.log(total) - scores[own]), (X.T @ slopes).T / len(y), slopes.mean(axis=0)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_width_of_a_panel(isa, rng, dtype):
     X = random_csr(rng, 40, 37, 5, dtype)
@@ -102,6 +115,41 @@ def test_batches_of_other_types_among_many_columns(rng, value_dtype, index_dtype
     X.indices, X.indptr = X.indices.astype(index_dtype), X.indptr.astype(index_dtype)
     W, b = 0.1 * rng.standard_normal((4, 3000)), rng.standard_normal(4)
     assert_right(X, rng.integers(0, 4, 200), W, b, rows=slice(20, 60))
+
+
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("value_dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("n_classes", [1, 5, 20])
+def test_rows_of_very_different_lengths(isa, rng, n_classes, value_dtype, index_dtype):
+    # rows that are converted together, rows that are cut in pieces, empty ones, also at the end
+    n_features = 4000
+    lengths = np.array([0, 3, 1023, 1, 0, 1024, 1025, 2, 500, 600, 0, 3100, 7, 0, 0, 0, 2048, 5, 40, 0, 0])
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(index_dtype)
+    indices = np.concatenate([np.sort(rng.permutation(n_features)[:n]) for n in lengths]).astype(index_dtype)
+    values = rng.integers(1, 4, len(indices)).astype(value_dtype)
+    X = sparse.csr_array((values, indices, indptr), shape=(len(lengths), n_features))
+    W = (0.05 * rng.standard_normal((n_classes, n_features))).astype(np.float32)
+    y = rng.integers(0, max(2, n_classes), len(lengths))
+    for rows in (None, slice(0, 12), rng.permutation(len(lengths))):
+        assert_right(X, y, W, np.zeros(n_classes, np.float32), rows=rows)
+
+
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("n_classes", [2, 8])
+def test_narrow_rows_of_a_large_table(isa, rng, n_classes, index_dtype):
+    # more than 4 MiB of weights, and more nonzeros than a quarter of the columns
+    n_samples, n_features = 10_000, 600_000
+    indices = rng.integers(0, n_features, (n_samples, 16)).astype(index_dtype)
+    indptr = np.arange(0, indices.size + 1, 16).astype(index_dtype)
+    values = rng.standard_normal(indices.size).astype(np.float32)
+    X = sparse.csr_array((values, indices.ravel(), indptr), shape=(n_samples, n_features))
+    y = rng.integers(0, n_classes, n_samples)
+    W = (0.1 * rng.standard_normal((n_classes, n_features))).astype(np.float32)
+    value, grad_W, grad_b = regcore.loss_and_grad(X, y, W)
+    expected = reference_of_csr(X, y, W)
+    assert relative_error(value, expected[0]) < 1e-6
+    assert relative_error(grad_W, expected[1]) < 1e-5
+    assert relative_error(grad_b, expected[2]) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from problems import relative_error
+from scipy import sparse
 
 import regcore
 from regcore import _core
@@ -65,6 +66,22 @@ def test_error_does_not_grow_with_the_number_of_samples(isa, rng, n_features, st
     exact = np.log(N_CLASSES) if loss == "cross_entropy" else N_CLASSES - 1
     assert abs(value / exact - 1) < TOLERANCE[dtype]
     assert relative_error(grad_W, gradient_at_zero(X, y, loss)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("as_csr", [False, True])
+@pytest.mark.parametrize("n_classes", [3, 10])
+@pytest.mark.parametrize("grid", [255, 2**24])
+def test_slopes_that_cancel_leave_no_rounding_errors_behind(isa, rng, grid, n_classes, as_csr):
+    # Balanced classes: the gradient is as small as chance makes it, and 1/n_classes is no float32.
+    n_samples = 20_000 if isa == "plain" else 400_000
+    X = (rng.integers(0, grid + 1, (n_samples, 5)) / grid).astype(np.float32)
+    y = rng.permutation(np.arange(n_samples) % n_classes)
+    rows = [exact_sum(X[y == c].astype(np.float64)) for c in range(n_classes)]
+    exact = (np.sum(rows, axis=0) / n_classes - rows) / n_samples
+    grad_W = regcore.loss_and_grad(
+        sparse.csr_array(X) if as_csr else X, y, np.zeros((n_classes, 5), np.float32)
+    )[1]
+    assert relative_error(grad_W, exact) < TOLERANCE[np.float32]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -386,8 +385,7 @@ def test_interrupts_come_through_while_columns_are_copied():
     objective = Objective(np.ones((n_samples, n_features), np.uint8), np.arange(n_samples) % 2)
 
     def copy_until_it_comes():
-        start = time.perf_counter()
-        while time.perf_counter() - start < 60:
+        for _ in range(20000):
             objective._coordinate_descent(np.float64, intercept=True).add(np.arange(n_features))
 
     timer = threading.Timer(0.05, _thread.interrupt_main)

@@ -223,6 +223,10 @@ class Counting:
         self.n_passes += 1
         return self._objective.smooth_value_and_grad(W, b, out=out)
 
+    def _certificate(self, W, b=None, value=None, grad=None, dual=None):
+        self.n_passes += 1
+        return self._objective._certificate(W, b, value, grad, dual)
+
 
 @pytest.mark.parametrize("init", ["zeros", "elsewhere"])
 def test_passes_are_counted(rng, init):
@@ -248,8 +252,28 @@ def test_history(rng):
     assert (np.diff(columns, axis=0) >= 0).all()
     assert result.history[-1].value == result.value
     assert result.history[-1].residual == result.residual
-    assert result.dual_gap is None
+    assert result.history[0].dual_gap is None
+    assert result.history[-1].dual_gap == result.dual_gap
     assert result.value < result.history[0].value
+
+
+@pytest.mark.parametrize("penalty", [L1(1e-4), L2(1e-4), ElasticNet(1e-4, 0.5)])
+def test_fista_converges_to_a_gap(rng, penalty):
+    X, y = overlapping(rng)
+    objective = make_objective(X, y, penalty=penalty)
+    result = fit(objective, solver="fista", tol=1e-3, max_iter=20_000)
+    assert result.converged
+    gap = objective.dual_gap(result.W, result.b)
+    assert result.dual_gap == pytest.approx(gap, abs=1e-12)
+    assert gap <= 1e-3 * result.value
+
+
+def test_fista_says_of_separable_samples_that_there_is_no_minimum(rng):
+    X = rng.standard_normal((60, 4))
+    objective = make_objective(X, (X[:, 0] > 0).astype(int), 1)
+    with pytest.warns(regcore.ConvergenceWarning, match="there is no minimum"):
+        result = fit(objective, solver="fista", tol=1e-2, max_iter=100_000)
+    assert not result.converged
 
 
 def test_value_is_that_of_the_returned_point(rng):

@@ -481,6 +481,12 @@ class Objective:
         other.penalty = penalty
         return other
 
+    def _with_threads(self, n_threads: int) -> Objective:
+        """The same problem on so many threads; what is kept of the data is shared."""
+        other = copy.copy(self)
+        other._n_threads = n_threads
+        return other
+
     def _stack(self, weights_of: Array, penalties: Sequence[Penalty | None]) -> Objective:
         """A stack of models on the same data: model m with the weights of model weights_of[m] here.
 

@@ -7,19 +7,26 @@ samples that it leaves out, so that no rows are copied. Solvers that ask for the
 The penalties of one kind form a chain, the strongest first, each of whose models starts from the one before;
 the chains of all kinds and folds run side by side. With dense X the bits of a model depend on its own chain
 alone, not on the others that are fitted beside it.
+
+Chains that gain nothing from a common pass are shared out among threads instead, and each fit has one, or its
+share of them if the chains are fewer: those of solvers that do not ask for passes, and those of CSR matrices
+and many outputs, where a nonzero number already serves a whole vector of outputs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import queue
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore import _core
 from regcore.objective import Objective
 from regcore.penalties import L2, Penalty
 from regcore.solvers import ConvergenceWarning, FitResult
@@ -40,6 +47,7 @@ __all__ = ["SweepResult", "sweep"]
 
 _GRADIENT_BYTES = 4 << 20  # of the models of one pass: the core gives each chunk of rows its own up to here
 _SPARSE_GRADIENT_BYTES = 32 << 20
+_MANY_OUTPUTS = 8  # a vector of them; with CSR, more models of such a kind in a pass save nothing
 _LABELS = 1 << 22  # labels that are held at a time
 _PILOT_STEPS = 12
 _PILOT_STRENGTH = 1e-3  # of its L2 penalty, in mean squares of the features
@@ -282,6 +290,9 @@ class _Models:
         self.stack = everything._with(np.stack(weights), None)
         self.folds = [everything._with(own, None) for own in weights]
         self.runs: dict[tuple[int, int], Run] = {}
+        self.n_done = 0
+        self.stop = _core.Stop()
+        self.finished: Callable[[], None] = self.finished_one
         itemsize = settings["dtype"].itemsize * everything.n_outputs * everything.n_features
         most = _SPARSE_GRADIENT_BYTES if everything._is_sparse else _GRADIENT_BYTES
         self.most_at_once = max(most // itemsize, 1)
@@ -315,8 +326,14 @@ class _Models:
     def fit(self) -> None:
         """Run all chains to their ends."""
         n_folds = len(self.folds)
-        live = [_Chain(self, penalties, k) for penalties in self._kinds() for k in range(n_folds)]
+        kinds = self._kinds()
+        apart = [self._goes_apart(kind) for kind in kinds]
+        alone, live = (
+            [_Chain(self, kind, k) for kind, x in zip(kinds, apart, strict=True) if x is y for k in range(n_folds)]
+            for y in (True, False)
+        )
         try:
+            self._share_out(alone)
             for chain in live:
                 chain.go_on()
             while live := [chain for chain in live if chain.request is not None]:
@@ -332,6 +349,43 @@ class _Models:
                 if (p, k) not in self.runs:
                     self.start(p, k, None)
 
+    def _goes_apart(self, kind: Sequence[int]) -> bool:
+        """Whether the chains of a kind gain nothing from a pass that other models share."""
+        everything = self.folds[0]._with_penalty(self.penalties[kind[0]])
+        if not resolve_solver(self.settings["solver"], everything).asks:
+            return True
+        return everything._is_sparse and everything.n_outputs >= _MANY_OUTPUTS
+
+    def _share_out(self, chains: Sequence[_Chain]) -> None:
+        """Run chains to their ends, each by itself, on as many threads as the objective may use."""
+        n_threads = self.folds[0].n_threads or _core.info()["threads"]
+        n_workers = min(n_threads, len(chains))
+        if n_workers < 2:
+            for chain in chains:
+                chain.go_alone()
+            return
+        folds = self.folds
+        self.folds = [fold._with_threads(max(n_threads // n_workers, 1)) for fold in folds]
+        reports: queue.SimpleQueue[Future[None] | None] = queue.SimpleQueue()
+        self.finished = lambda: reports.put(None)
+        pool = ThreadPoolExecutor(n_workers, initializer=self.stop.heed)
+        n_left = len(chains)
+        try:
+            for chain in chains:
+                pool.submit(chain.go_alone).add_done_callback(reports.put)
+            while n_left:
+                report = reports.get()
+                if report is None:
+                    self.finished_one()
+                else:
+                    n_left -= 1
+                    report.result()
+        finally:
+            if n_left:
+                self.stop.set()
+            pool.shutdown(cancel_futures=True)
+            self.folds, self.finished = folds, self.finished_one
+
     def _kinds(self) -> list[list[int]]:
         """The penalties by kind, the strongest of each first."""
         kinds: dict[tuple[bool, ...], list[int]] = {}
@@ -341,9 +395,9 @@ class _Models:
 
     def finished_one(self) -> None:
         """Tell the callback, which may end the sweep."""
-        n_done = sum(run.is_over for run in self.runs.values())
+        self.n_done += 1
         n_models = len(self.penalties) * len(self.folds)
-        if self.callback is not None and self.callback(n_done, n_models):
+        if self.callback is not None and self.callback(self.n_done, n_models):
             raise KeyboardInterrupt
 
     def start(self, p: int, k: int, last: Run | None) -> Run:
@@ -392,6 +446,20 @@ class _Chain:
         """Go on to the next request, of this fit or a later one; it is None at the end."""
         self._resume(lambda: self.steps.send(answer))
 
+    def go_alone(self) -> None:
+        """Go on to the end, with passes for this chain alone."""
+        self.go_on()
+        while self.request is not None:
+            objective = self.models.folds[self.k]._with_penalty(self.models.penalties[self.p])
+            try:
+                if self.models.stop.is_set():
+                    raise KeyboardInterrupt
+                answer = self.request.answer(objective)
+            except (OverflowError, KeyboardInterrupt) as error:
+                self.fail(error)
+            else:
+                self.go_on(answer)
+
     def fail(self, error: BaseException) -> None:
         """Raise an error where the answer would have come."""
         self._resume(lambda: self.steps.throw(error))
@@ -403,8 +471,10 @@ class _Chain:
                 self.request = resume()
             except StopIteration:
                 if self.run is not None:
-                    self.models.finished_one()
-                if not self.waiting:
+                    self.models.finished()
+                    if self.run.is_interrupted:
+                        raise KeyboardInterrupt from None
+                if not self.waiting or self.models.stop.is_set():
                     return
                 self.p = self.waiting.pop(0)
                 self.run = self.models.start(self.p, self.k, self.run)

@@ -132,6 +132,15 @@ cdef extern from "regcore.h" nogil:
                                  uint8_t *, rc_error *)
     rc_status rc_cholesky_solve(rc_dtype, const void *, int64_t, int64_t, const double *, int64_t,
                                 const rc_control *, double *, rc_error *)
+    ctypedef struct rc_pairs:
+        const double *const *steps
+        const double *const *changes
+        int64_t n_pairs
+        int64_t n
+        const double *bend
+        const double *free
+    void rc_pairs_down(const rc_pairs *, double *, double *, double *)
+    void rc_pairs_up(const rc_pairs *, const double *, const double *, double *)
     ctypedef struct rc_sgd:
         pass
     ctypedef struct rc_sgd_options:
@@ -355,6 +364,31 @@ cdef unsigned long _main_thread = threading.main_thread().ident
 cdef int _poll(void *context) noexcept nogil:
     with gil:
         return PyErr_CheckSignals()
+
+
+cdef class Stop:
+    """A flag that ends the core's calls of the threads that heed it, as a KeyboardInterrupt does the main thread's."""
+
+    cdef volatile int raised  # written under the GIL, read without it
+
+    def set(self):
+        """Raise the flag, for good."""
+        self.raised = 1
+
+    def is_set(self):
+        """Whether it has been raised."""
+        return self.raised != 0
+
+    def heed(self):
+        """Let the core's calls of this thread, which is not the main one, end with this flag."""
+        _heeded.stop = self
+
+
+_heeded = threading.local()
+
+
+cdef int _poll_stop(void *context) noexcept nogil:
+    return (<Stop>context).raised
 
 
 cdef int _dtype_code(cnp.dtype dtype) noexcept:
@@ -1168,9 +1202,15 @@ cdef void _control(rc_control *control, int n_threads, rc_workspace *workspace) 
     control.n_threads = n_threads
     control.workspace = workspace
     control.poll = NULL
+    control.poll_context = NULL
+    cdef Stop stop
     if threading.get_ident() == _main_thread:  # signals arrive nowhere else
         control.poll = _poll
-    control.poll_context = NULL
+        return
+    stop = getattr(_heeded, "stop", None)  # which lives as long as the thread
+    if stop is not None:
+        control.poll = _poll_stop
+        control.poll_context = <void *>stop
 
 
 # ---------------------------------------------------------------- penalties
@@ -1382,3 +1422,100 @@ def cholesky_solve(L, r, out, int n_threads):
                                    <const double *>cnp.PyArray_DATA(right), right.shape[0], &control,
                                    <double *>cnp.PyArray_DATA(target), &error)
     _check(status, &error)
+
+
+# ---------------------------------------------------------------- quasi-Newton pairs
+
+
+cdef class Pairs:
+    """The newest steps of a quasi-Newton method with the changes of the gradient along them; see rc_pairs in regcore.h.
+
+    All vectors are C-contiguous float64 of one size, in any shape.
+
+    Parameters
+    ----------
+    capacity : int
+        How many are kept.
+    size : int
+        Numbers in a vector.
+    """
+
+    cdef readonly int64_t capacity, size
+    cdef readonly list steps, changes
+    cdef cnp.ndarray step_data, change_data, products, shares
+    cdef object bend, free
+
+    def __init__(self, int64_t capacity, int64_t size):
+        if capacity < 1 or size < 0:
+            raise ValueError(f"capacity must be >= 1 and size >= 0; got {capacity} and {size}")
+        self.capacity, self.size = capacity, size
+        self.steps, self.changes = [], []
+        self.step_data, self.change_data = np.empty(capacity, np.uintp), np.empty(capacity, np.uintp)
+        self.products, self.shares = np.zeros(capacity), np.zeros(capacity)
+        self.bend = self.free = None
+
+    def __len__(self):
+        return len(self.steps)
+
+    cdef double *_vector(self, object array, str name, bint writeable=False) except NULL:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} must be an ndarray; got {type(array).__name__}")
+        _dense(array, name, array.shape, np.float64, writeable)
+        if array.size != self.size:
+            raise ValueError(f"{name} must have {self.size} numbers; got {array.size}")
+        return <double *>cnp.PyArray_DATA(array)
+
+    def add(self, step, change):
+        """Keep a pair, without copies; the oldest goes when there are too many."""
+        self._vector(step, "step")
+        self._vector(change, "change")
+        self.steps.append(step)
+        self.changes.append(change)
+        del self.steps[: -self.capacity], self.changes[: -self.capacity]
+
+    def clear(self):
+        """Forget them all."""
+        self.steps.clear()
+        self.changes.clear()
+
+    cdef rc_pairs _pairs(self) except *:
+        cdef rc_pairs pairs
+        cdef int64_t k
+        for k in range(len(self.steps)):
+            self.step_data[k] = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>self.steps[k])
+            self.change_data[k] = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>self.changes[k])
+        pairs.steps = <const double *const *>cnp.PyArray_DATA(self.step_data)
+        pairs.changes = <const double *const *>cnp.PyArray_DATA(self.change_data)
+        pairs.n_pairs, pairs.n = len(self.steps), self.size
+        pairs.bend = pairs.free = NULL
+        if self.bend is not None:
+            pairs.bend = self._vector(self.bend, "bend")
+        if self.free is not None:
+            pairs.free = self._vector(self.free, "free")
+        return pairs
+
+    def down(self, r, bend=None, free=None):
+        """Multiply `r` by the updates' transposes, newest first; `bend` and `free` count for the way `up`, too."""
+        if bend is not None and free is not None:
+            raise ValueError("bend and free exclude each other; got both")
+        self.bend, self.free = bend, free
+        cdef double *vector = self._vector(r, "r", True)
+        cdef rc_pairs pairs = self._pairs()
+        with nogil:
+            rc_pairs_down(&pairs, vector, <double *>cnp.PyArray_DATA(self.products),
+                          <double *>cnp.PyArray_DATA(self.shares))
+
+    def up(self, z):
+        """Multiply `z` by the updates, oldest first; no pair may have come since `down`."""
+        cdef double *vector = self._vector(z, "z", True)
+        cdef rc_pairs pairs = self._pairs()
+        with nogil:
+            rc_pairs_up(&pairs, <const double *>cnp.PyArray_DATA(self.products),
+                        <const double *>cnp.PyArray_DATA(self.shares), vector)
+
+    def newest(self):
+        """(change, product with its step) of the newest pair that the last `down` used; None if it used none."""
+        for k in reversed(range(len(self.steps))):
+            if self.products[k] > 0:
+                return self.changes[k], float(self.products[k])
+        return None

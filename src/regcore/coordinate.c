@@ -670,6 +670,12 @@ rc_status rc_coordinate_step(rc_coordinate *s, const rc_coordinate_work *work, c
 
 /* ---------------------------------------------------------------- points */
 
+/* There may be no columns yet, and no memory for them. */
+static void copy_doubles(double *to, const double *from, int64_t n)
+{
+    if (n > 0) memcpy(to, from, (size_t)n * sizeof(double));
+}
+
 /* Scores anew from the weights, and the loss there */
 static rc_status evaluate(rc_coordinate *s, rc_error *error)
 {
@@ -689,7 +695,7 @@ static rc_status evaluate(rc_coordinate *s, rc_error *error)
 
 rc_status rc_coordinate_set(rc_coordinate *s, const double *W, const double *b, double *loss, rc_error *error)
 {
-    memcpy(s->W, W, (size_t)(s->n_columns * s->C) * sizeof(double));
+    copy_doubles(s->W, W, s->n_columns * s->C);
     for (int64_t c = 0; c < s->C; c++) {
         s->b[c] = b ? b[c] : 0;
         for (int64_t k = 0; k < s->n_columns; k++) s->b[c] += *weight_at(s, k, c) * s->shift[k];
@@ -701,7 +707,7 @@ rc_status rc_coordinate_set(rc_coordinate *s, const double *W, const double *b, 
 
 void rc_coordinate_get(const rc_coordinate *s, double *W, double *b)
 {
-    memcpy(W, s->W, (size_t)(s->n_columns * s->C) * sizeof(double));
+    copy_doubles(W, s->W, s->n_columns * s->C);
     for (int64_t c = 0; c < s->C; c++) {
         b[c] = s->b[c];
         for (int64_t k = 0; k < s->n_columns; k++) b[c] -= *weight_at(s, k, c) * s->shift[k];
@@ -727,13 +733,13 @@ void rc_coordinate_get_state(const rc_coordinate *s, rc_coordinate_state *state)
 {
     for (int64_t c = 0; c < s->C; c++)
         memcpy(state->scores + c * s->n_active, s->scores + c * s->ld, (size_t)s->n_active * sizeof(double));
-    memcpy(state->W, s->W, (size_t)(s->n_columns * s->C) * sizeof(double));
+    copy_doubles(state->W, s->W, s->n_columns * s->C);
     memcpy(state->b, s->b, (size_t)s->C * sizeof(double));
 }
 
 rc_status rc_coordinate_set_state(rc_coordinate *s, const rc_coordinate_state *state, rc_error *error)
 {
-    memcpy(s->W, state->W, (size_t)(s->n_columns * s->C) * sizeof(double));
+    copy_doubles(s->W, state->W, s->n_columns * s->C);
     memcpy(s->b, state->b, (size_t)s->C * sizeof(double));
     memset(s->scores, 0, (size_t)(s->C * s->ld) * sizeof(double));
     for (int64_t c = 0; c < s->C; c++)

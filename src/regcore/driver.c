@@ -449,16 +449,22 @@ static void evaluate_super_blocks(call *c)
 
 /* ---------------------------------------------------------------- parameters in, gradient out */
 
+enum { TASK_FEATURES = 8 * FEATURE_RUN };
+
+static int64_t feature_tasks(int64_t n_features) { return (n_features + TASK_FEATURES - 1) / TASK_FEATURES; }
+
 /* The tasks before a CSR matrix is read: first the search for frequent columns, then runs of features of W */
 static void prepare_table(void *context, int64_t task, int thread)
 {
     call *c = context;
     const rc_plan *p = &c->plan;
-    const int64_t first = (task - 1) * FEATURE_RUN, left = p->n_table - first;
+    const int64_t first = (task - 1) * TASK_FEATURES,
+                  end = p->n_table - first < TASK_FEATURES ? p->n_table : first + TASK_FEATURES;
     (void)thread;
     if (task > 0)
-        p->k->transpose_weights(c->W, p->MC, p->D, c->occurring.columns, first,
-                                first + (left < FEATURE_RUN ? left : FEATURE_RUN), &c->weights);
+        for (int64_t d = first; d < end; d += FEATURE_RUN)
+            p->k->transpose_weights(c->W, p->MC, p->D, c->occurring.columns, d,
+                                    end - d < FEATURE_RUN ? end : d + FEATURE_RUN, &c->weights);
     else if (p->most_frequent) /* the first table, empty yet, serves to count */
         rc_find_frequent(&p->problem->X, &p->rows, occurring_of(c), p->n_table, p->rows.n / p->n_chunks,
                          p->most_frequent, c->partials, &c->frequent);
@@ -504,8 +510,7 @@ static rc_status prepare_parameters(call *c, char *folded_W, char *folded_b, cha
     if (p->sparse) {
         /* the weights of a single score are their own transpose */
         c->weights = (rc_table){packed ? packed : (void *)(uintptr_t)c->W, p->n_table, 0};
-        rc_parallel_for(1 + (packed ? (p->n_table + FEATURE_RUN - 1) / FEATURE_RUN : 0), c->n_threads, prepare_table,
-                        c);
+        rc_parallel_for(1 + (packed ? feature_tasks(p->n_table) : 0), c->n_threads, prepare_table, c);
     } else if (packed) {
         p->k->pack_weights(c->W, p->MC, p->D, &p->shape, packed);
         c->W = packed;
@@ -540,11 +545,10 @@ static void add_frequent_sums(const call *c, int64_t panel, int64_t width, int64
     }
 }
 
-static void finish_sparse(void *context, int64_t task, int thread)
+/* features [first, first + n), n <= FEATURE_RUN */
+static void finish_sparse_run(const call *c, int64_t first, int64_t n, int thread)
 {
-    const call *c = context;
     const rc_plan *p = &c->plan;
-    const int64_t first = task * FEATURE_RUN, n = p->D - first < FEATURE_RUN ? p->D - first : FEATURE_RUN;
     const rc_occurring *o = occurring_of(c);
     const int64_t row = o ? rc_row_of_column(o, first) : first;
     const int64_t n_rows = o ? rc_row_of_column(o, first + n) - row : n;
@@ -566,6 +570,14 @@ static void finish_sparse(void *context, int64_t task, int thread)
     }
 }
 
+static void finish_sparse(void *context, int64_t task, int thread)
+{
+    const call *c = context;
+    const int64_t first = task * TASK_FEATURES, left = c->plan.D - first;
+    for (int64_t d = 0; d < left && d < TASK_FEATURES; d += FEATURE_RUN)
+        finish_sparse_run(c, first + d, left - d < FEATURE_RUN ? left - d : FEATURE_RUN, thread);
+}
+
 static void finish_gradient(call *c)
 {
     const rc_plan *p = &c->plan;
@@ -580,7 +592,7 @@ static void finish_gradient(call *c)
     }
     if (!c->out->grad_W) return;
     if (p->sparse)
-        rc_parallel_for((p->D + FEATURE_RUN - 1) / FEATURE_RUN, c->n_threads, finish_sparse, c);
+        rc_parallel_for(feature_tasks(p->D), c->n_threads, finish_sparse, c);
     else
         for (int64_t i = 0; i < p->MC; i++) finish_features(c, i, 0, p->D, c->total + i * p->D);
     if (q->penalty.group != 0)
@@ -679,7 +691,8 @@ static rc_status begin(call *c, const rc_problem *problem, const rc_rows *rows, 
     c->parameters = q;
     c->control = control;
     c->n_threads = rc_useful_threads(p, control->n_threads);
-    const int64_t most_tasks = p->shared_gradient ? (p->super_block + p->block - 1) / p->block + p->MC : p->n_chunks;
+    int64_t most_tasks = p->shared_gradient ? (p->super_block + p->block - 1) / p->block + p->MC : p->n_chunks;
+    if (p->sparse && with_gradient && most_tasks < feature_tasks(p->D)) most_tasks = feature_tasks(p->D);
     if (c->n_threads > most_tasks) c->n_threads = (int)most_tasks;
 
     /* one allocation: the pieces in order, each aligned to a cache line */

@@ -8,6 +8,7 @@
 #include "limits.h"
 #include "losses.h"
 #include "packing.h"
+#include "pairs.h"
 #include "parameters.h"
 #include "products.h"
 #include "sparse.h"
@@ -85,6 +86,10 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .column_add = column_add,
     .column_moments = column_moments,
     .column_standardize = column_standardize,
+    .pair_sums = pair_sums,
+    .pair_subtract = pair_subtract,
+    .pair_along = pair_along,
+    .pair_add = pair_add,
     .add_moments = add_moments,
     .copy_transposed = copy_transposed,
     .copy_weighted = copy_weighted,

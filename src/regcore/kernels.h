@@ -128,6 +128,17 @@ typedef struct {
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
 } rc_dual_work;
 
+/* A step of a quasi-Newton method and the change of the gradient along it: see rc_pairs in regcore.h. */
+typedef struct {
+    const double *s, *y;
+    const double *bend, *free;
+} rc_pair;
+
+/* <s, r>, <s, y>, <s, s> and <y, y> */
+typedef struct {
+    double sr, sy, ss, yy;
+} rc_pair_sums;
+
 /* A column of X in the compute type: padded with zeros to whole vectors (rows NULL), or its n nonzeros. */
 typedef struct {
     const void *values;
@@ -282,6 +293,13 @@ typedef struct {
     void (*column_add)(const rc_column *x, double factor, double *out);
     double (*column_moments)(const rc_column *x, const double *w, double *square);
     void (*column_standardize)(void *values, int64_t n, double center, double factor);
+
+    /* --- quasi-Newton pairs: see pairs.h. All vectors are double: sums of a pair with r; r -= share y; <y, z>;
+     * z += share s */
+    void (*pair_sums)(const rc_pair *p, const double *r, int64_t n, rc_pair_sums *sums);
+    void (*pair_subtract)(const rc_pair *p, double share, int64_t n, double *r);
+    double (*pair_along)(const rc_pair *p, const double *z, int64_t n);
+    void (*pair_add)(const rc_pair *p, double share, int64_t n, double *z);
 
     /* sum += w (x - shift), square += w (x - shift)^2 */
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);

@@ -16,11 +16,15 @@ enum {
     SUPER_BLOCK_BYTES = 6 << 20, /* of scores */
     LARGEST_CHUNK = 4096,        /* and they join in double: the error of float32 sums does not grow with N */
     SMALLEST_CHUNK = 256,
+    LONG_ROW = 1024, /* features */
     SPARSE_CHUNKS = 8,
     SPARSE_REUSE = 32,           /* nonzeros a column that repay another CSR gradient; */
     SMALL_TABLE_BYTES = 1 << 20, /* half as many if it is so small */
     WORK_PER_THREAD = 4 << 20,   /* multiply-adds that repay waking a thread, */
-    SPARSE_WORK = 1 << 20        /* and those of CSR, which take longer */
+    SPARSE_WORK = 3 << 19,       /* and those of CSR, which take longer: as long as */
+    NONZERO_WORK = 24,           /* what comes with a nonzero whatever the classes, */
+    TABLE_WORK = 12,             /* with a number in the tables, */
+    GRADIENT_WORK = 4            /* with one of the gradient that is returned */
 };
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -108,10 +112,11 @@ static void share_sparse_gradient(rc_plan *plan)
     plan->super_block = clamp((plan->rows.n + plan->block - 1) / plan->block, 1, 16) * plan->block;
 }
 
-/* Dense chunks are guided: each is 1/16 of what is left, within bounds. */
-static int64_t dense_chunk(int64_t left)
+/* Dense chunks are guided: each is 1/16 of what is left, within bounds. Half of the least is enough of long rows. */
+static int64_t dense_chunk(const rc_plan *plan, int64_t left)
 {
-    return left < SMALLEST_CHUNK ? left : round_up(clamp(left / 16, SMALLEST_CHUNK, LARGEST_CHUNK), 64);
+    const int64_t least = plan->D < LONG_ROW ? SMALLEST_CHUNK : SMALLEST_CHUNK / 2;
+    return left < least ? left : round_up(clamp(left / 16, least, LARGEST_CHUNK), 64);
 }
 
 /*
@@ -163,7 +168,7 @@ static int64_t walk_chunks(const rc_plan *plan, int64_t *chunk)
     const int64_t full = n >= 16 * LARGEST_CHUNK ? (n - 16 * LARGEST_CHUNK) / LARGEST_CHUNK : 0;
     int64_t i = *chunk < full ? *chunk : full, start = i * LARGEST_CHUNK;
     while (i < *chunk && start < n) {
-        start += dense_chunk(n - start);
+        start += dense_chunk(plan, n - start);
         start = start < n ? start : n;
         i++;
     }
@@ -327,8 +332,12 @@ double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t 
 int rc_useful_threads(const rc_plan *plan, int wanted)
 {
     const double rows = (double)plan->rows.n;
-    const double numbers = plan->sparse ? plan->nonzeros : rows * (double)plan->D;
-    const double useful = numbers * (double)(2 * plan->MC + 4) / (plan->sparse ? SPARSE_WORK : WORK_PER_THREAD);
+    double useful = rows * (double)plan->D * (double)(2 * plan->MC + 4) / WORK_PER_THREAD;
+    if (plan->sparse) {
+        const double tables =
+            plan->gradient_length ? (double)(TABLE_WORK * plan->n_table + GRADIENT_WORK * plan->D) : 0;
+        useful = (plan->nonzeros * (double)(2 * plan->MC + NONZERO_WORK) + tables * (double)plan->MC) / SPARSE_WORK;
+    }
     if (wanted < 1) wanted = rc_default_threads();
     return useful < 2 ? 1 : useful < wanted ? (int)useful : wanted;
 }

@@ -58,6 +58,7 @@ RC_INLINE vreal v_select(vmask m, vreal a, vreal b) { return (vreal)((m & (vmask
 RC_INLINE vmask v_bits(vreal v) { return (vmask)v; }
 RC_INLINE vreal v_from_bits(vmask m) { return (vreal)m; }
 RC_INLINE vmask v_set_bits(ireal x) { return x - (vmask){0}; }
+RC_INLINE vreal v_from_integers(vmask m) { return __builtin_convertvector(m, vreal); }
 RC_INLINE vwide v_widen(vreal v) { return __builtin_convertvector(v, vwide); }
 RC_INLINE vreal v_narrow(vwide w) { return __builtin_convertvector(w, vreal); }
 RC_INLINE double w_sum(vwide w)
@@ -92,6 +93,7 @@ RC_INLINE vreal v_from_bits(vmask m)
     return v;
 }
 RC_INLINE vmask v_set_bits(ireal x) { return x; }
+RC_INLINE vreal v_from_integers(vmask m) { return (real)m; }
 RC_INLINE vwide v_widen(vreal v) { return (double)v; }
 RC_INLINE vreal v_narrow(vwide w) { return (real)w; }
 RC_INLINE double w_sum(vwide w) { return w; }

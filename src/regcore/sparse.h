@@ -15,11 +15,10 @@
 #include "packing.h"
 #include "simd.h"
 
-#define SPARSE_RUN 256
+#define SPARSE_RUN 1024
 #define SPARSE_VECTORS (RC_VECTOR_BYTES == 64 ? 4 : 8) /* 256 bytes of a row: four cache lines */
-#ifndef SPARSE_AHEAD
-#define SPARSE_AHEAD 64
-#endif
+#define SPARSE_AHEAD 128                               /* nonzeros between the fetch of a table's row and its use */
+#define SPARSE_FAR (4 << 20) /* bytes of a panel from which on its rows are fetched ahead, if they are narrow */
 
 /* ---------------------------------------------------------------- panels and strips */
 
@@ -56,29 +55,34 @@ static int64_t sparse_panel(int64_t C)
 typedef struct {
     real *main, *tail;
     int64_t stride; /* 0: each has rows as long as it is wide */
+    int far;
 } sparse_panels;
 
 RC_INLINE sparse_panels panels_at(const rc_table *table, int64_t c, const sparse_strip *s)
 {
     real *data = (real *)table->data;
     const int64_t t = c + s->full * LANES;
-    return (sparse_panels){data + c * table->panel_step, data + t * table->panel_step, table->stride};
+    const int64_t bytes = table->panel_step * s->tail * (int64_t)sizeof(real);
+    return (sparse_panels){data + c * table->panel_step, data + t * table->panel_step, table->stride,
+                           bytes > SPARSE_FAR};
 }
 
 /* ---------------------------------------------------------------- nonzeros */
 
-/* n nonzeros of a row of X, and its scores or slopes in the strip; the gradient of the column that comes `ahead`
- * nonzeros later is fetched */
+/* n nonzeros of a row of X, and its scores or slopes in the strip: the scores are added to `start`. The table's row for
+ * the nonzero that comes `ahead` later is fetched. */
 typedef struct {
     int64_t n, ahead;
     const real *values;
     const int32_t *columns;
+    const real *start;
     real *row;
 } sparse_run;
 
 typedef struct {
+    int64_t n; /* nonzeros in use */
     real values[SPARSE_RUN];
-    int32_t columns[SPARSE_RUN];
+    int32_t columns[SPARSE_RUN + SPARSE_AHEAD];
 } sparse_buffer;
 
 RC_INLINE int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
@@ -86,32 +90,32 @@ RC_INLINE int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
     return dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
 }
 
-RC_INLINE int reads_directly(const rc_csr *x)
-{
-    return x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64) && x->index_dtype == RC_INT32 && !x->occurring;
-}
+RC_INLINE int has_native_values(const rc_csr *x) { return x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64); }
+RC_INLINE int has_native_columns(const rc_csr *x) { return x->index_dtype == RC_INT32 && !x->occurring; }
 
-/* Nonzeros [first, end) of the matrix: all of them, or as many as fit in the buffer where they must be converted */
-RC_INLINE sparse_run load_run(const rc_csr *x, int64_t first, int64_t end, sparse_buffer *buffer, real *row)
+/* Nonzeros [first, first + n) of the matrix: where they are, or converted, at the end of the buffer */
+RC_INLINE void load_run(const rc_csr *x, int64_t first, int64_t n, sparse_buffer *buffer, sparse_run *run)
 {
-    const int native = x->dtype == (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64), narrow = x->index_dtype == RC_INT32;
-    const int64_t most = reads_directly(x) ? end - first : SPARSE_RUN;
-    sparse_run run = {end - first < most ? end - first : most, 0, (const real *)x->data + first,
-                      (const int32_t *)x->indices + first, row};
-    if (!native) {
-        convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, run.n, buffer->values);
-        run.values = buffer->values;
+    run->n = n;
+    run->ahead = 0;
+    run->values = (const real *)x->data + first;
+    run->columns = (const int32_t *)x->indices + first;
+    if (!has_native_values(x)) {
+        real *values = buffer->values + buffer->n;
+        convert_run((const char *)x->data + first * rc_item_size(x->dtype), x->dtype, n, values);
+        run->values = values;
     }
-    if (x->occurring) {
-        for (int64_t i = 0; i < run.n; i++)
-            buffer->columns[i] =
-                (int32_t)rc_row_of_column(x->occurring, index_at(x->indices, x->index_dtype, first + i));
-        run.columns = buffer->columns;
-    } else if (!narrow) {
-        for (int64_t i = 0; i < run.n; i++) buffer->columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
-        run.columns = buffer->columns;
+    if (!has_native_columns(x)) {
+        int32_t *columns = buffer->columns + buffer->n;
+        if (x->occurring)
+            for (int64_t i = 0; i < n; i++)
+                columns[i] = (int32_t)rc_row_of_column(x->occurring, index_at(x->indices, x->index_dtype, first + i));
+        else
+            for (int64_t i = 0; i < n; i++) columns[i] = (int32_t)((const int64_t *)x->indices)[first + i];
+        run->columns = columns;
+        run->ahead = SPARSE_AHEAD;
     }
-    return run;
+    buffer->n += n;
 }
 
 /* ---------------------------------------------------------------- products */
@@ -168,9 +172,13 @@ typedef struct {
     real one;
 } sparse_sums;
 
+/* or a compiler may gather single classes with more instructions than it saves */
+#define PIN_SINGLE(value)                                                                                              \
+    if (full == 0 && tail == 1) v_pin(value);
+
 #define OFFSET_main 0
 #define OFFSET_tail (full * LANES)
-#define LOAD_PART(type, name, panel, at) sum[0].name = *(const type *)(row + OFFSET_##panel + (at))
+#define LOAD_PART(type, name, panel, at) sum[0].name = *(const type *)(start + OFFSET_##panel + (at))
 #define CLEAR_PART(type, name, panel, at) sum[u].name = sum[0].name - sum[0].name
 #define SCORE_PART(type, name, panel, at) sum[u].name += value * *(const type *)(w_##panel + (at))
 #define JOIN_PART(type, name, panel, at) sum[0].name += sum[u].name
@@ -186,31 +194,44 @@ typedef struct {
 #define prefetch_to_write(p) ((void)(p))
 #endif
 
-/* rows += the scores of their runs, in `ways` independent sums */
-RC_INLINE void scores_form(const int full, const int tail, const int stride, const int ways, const sparse_run *run,
-                           int64_t n_runs, const sparse_panels *W)
+/* Fetches the row that the next but `ahead` nonzeros need. */
+#define FETCH(prefetch, column)                                                                                        \
+    if (far) {                                                                                                         \
+        const int64_t next = (column);                                                                                 \
+        RC_UNROLL for (int v = 0; v < full; v += LINE_VECTORS) prefetch(main + next * main_stride + v * LANES);        \
+        if (tail) prefetch(last + next * tail_stride);                                                                 \
+    }
+
+/* rows = start + the scores of their runs, in `ways` independent sums */
+RC_INLINE void scores_form(const int full, const int tail, const int stride, const int far, const int ways,
+                           const sparse_run *run, int64_t n_runs, const sparse_panels *W)
 {
     const real *const main = W->main, *const last = W->tail;
     const int64_t main_stride = stride ? W->stride : full * LANES, tail_stride = stride ? W->stride : tail;
     for (const sparse_run *end = run + n_runs; run < end; run++) {
-        real *row = run->row;
-        const real *values = run->values;
+        const real *start = run->start, *values = run->values;
         const int32_t *columns = run->columns;
+        const int64_t n = run->n, ahead = run->ahead;
+        real *row = run->row;
         sparse_sums sum[4];
         FOR_PARTS(LOAD_PART)
         RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(CLEAR_PART)} int64_t i = 0;
-        for (; i + ways <= run->n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
+        for (; i + ways <= n; i += ways) RC_UNROLL for (int u = 0; u < ways; u++)
             {
-                const real value = values[i + u];
+                real value = values[i + u];
+                PIN_SINGLE(value)
                 const real *w_main = main + columns[i + u] * main_stride;
                 const real *w_tail = last + columns[i + u] * tail_stride;
+                FETCH(rc_prefetch, columns[i + u + ahead])
                 FOR_PARTS(SCORE_PART)
             }
-        for (; i < run->n; i++) {
+        for (; i < n; i++) {
             enum { u = 0 };
-            const real value = values[i];
+            real value = values[i];
+            PIN_SINGLE(value)
             const real *w_main = main + columns[i] * main_stride;
             const real *w_tail = last + columns[i] * tail_stride;
+            FETCH(rc_prefetch, columns[i + ahead])
             FOR_PARTS(SCORE_PART)
         }
         RC_UNROLL for (int u = 1; u < ways; u++){FOR_PARTS(JOIN_PART)} FOR_PARTS(STORE_PART)
@@ -218,8 +239,8 @@ RC_INLINE void scores_form(const int full, const int tail, const int stride, con
 }
 
 /* G[columns] += values * slopes */
-RC_INLINE void gradient_form(const int full, const int tail, const int stride, const sparse_run *run, int64_t n_runs,
-                             const sparse_panels *G)
+RC_INLINE void gradient_form(const int full, const int tail, const int stride, const int far, const sparse_run *run,
+                             int64_t n_runs, const sparse_panels *G)
 {
     real *const main = G->main, *const last = G->tail;
     const int64_t main_stride = stride ? G->stride : full * LANES, tail_stride = stride ? G->stride : tail;
@@ -233,9 +254,7 @@ RC_INLINE void gradient_form(const int full, const int tail, const int stride, c
             const real value = values[i];
             real *g_main = main + columns[i] * main_stride;
             real *g_tail = last + columns[i] * tail_stride;
-            RC_UNROLL for (int v = 0; v < full; v += LINE_VECTORS)
-                prefetch_to_write(main + columns[i + ahead] * main_stride + v * LANES);
-            if (tail) prefetch_to_write(last + columns[i + ahead] * tail_stride);
+            FETCH(prefetch_to_write, columns[i + ahead])
             FOR_PARTS(GRADIENT_PART)
             FOR_PARTS(KEEP_PART)
         }
@@ -249,23 +268,24 @@ typedef struct {
 
 /* enough independent sums to hide the latency of an addition */
 #define WAYS(full, tail) ((full) + ((tail) > 0) < 2 ? 4 : (full) + ((tail) > 0) < 5 ? 2 : 1)
+/* Two forms: of narrow rows, near and far; of others, which are always fetched, in a panel and strided. */
 #define DEFINE_FORM(full, tail)                                                                                        \
-    DEFINE_PRODUCTS(full, tail, full##_##tail, 0)                                                                      \
-    DEFINE_PRODUCTS(full, tail, strided_##full##_##tail, 1)
-#define DEFINE_PRODUCTS(full, tail, name, stride)                                                                      \
+    DEFINE_PRODUCTS(full, tail, full##_##tail, 0, (full) > 0)                                                          \
+    DEFINE_PRODUCTS(full, tail, other_##full##_##tail, (full) > 0, 1)
+#define DEFINE_PRODUCTS(full, tail, name, stride, far)                                                                 \
     static void scores_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *W)                          \
     {                                                                                                                  \
-        scores_form(full, tail, stride, WAYS(full, tail), runs, n_runs, W);                                            \
+        scores_form(full, tail, stride, far, WAYS(full, tail), runs, n_runs, W);                                       \
     }                                                                                                                  \
     static void gradient_##name(const sparse_run *runs, int64_t n_runs, const sparse_panels *G)                        \
     {                                                                                                                  \
-        gradient_form(full, tail, stride, runs, n_runs, G);                                                            \
+        gradient_form(full, tail, stride, far, runs, n_runs, G);                                                       \
     }
 #define FORM(full, tail)                                                                                               \
     {                                                                                                                  \
         {scores_##full##_##tail, gradient_##full##_##tail},                                                            \
         {                                                                                                              \
-            scores_strided_##full##_##tail, gradient_strided_##full##_##tail                                           \
+            scores_other_##full##_##tail, gradient_other_##full##_##tail                                               \
         }                                                                                                              \
     }
 
@@ -308,7 +328,7 @@ RC_INLINE sparse_form form_for(const sparse_strip *s, const sparse_panels *panel
     static const sparse_form forms[SPARSE_VECTORS + 1][5][2] = {ALL_FORMS};
     int kind = 0;
     for (int64_t tail = 1; tail < LANES && tail != s->tail; tail *= 2) kind++;
-    return forms[s->full][kind][s->full > 0 && panels->stride > 0];
+    return forms[s->full][kind][s->full > 0 ? panels->stride > 0 : panels->far];
 }
 
 /* ---------------------------------------------------------------- a group of LANES rows, transposed */
@@ -351,29 +371,58 @@ static void gather_rows(const real *S, int64_t ld, int64_t width, int64_t padded
     }
 }
 
-/* The products of m <= LANES rows whose scores or slopes are in `row`, NULL: left out */
-RC_INLINE void for_runs(const rc_csr *x, const int64_t *rows, real *const *row, int64_t m, sparse_product *product,
-                        const sparse_panels *panels)
+/* The runs that are ready */
+RC_INLINE void finish_runs(sparse_product *product, const sparse_panels *panels, const sparse_run *runs,
+                           int64_t *n_runs, sparse_buffer *buffer)
 {
-    const int direct = reads_directly(x);
+    /* what is fetched after the last nonzero */
+    for (int64_t i = 0; i < SPARSE_AHEAD; i++) buffer->columns[buffer->n + i] = buffer->n ? *buffer->columns : 0;
+    product(runs, *n_runs, panels);
+    *n_runs = buffer->n = 0;
+}
+
+/*
+ * The products of m <= LANES rows whose scores or slopes are in `row`, NULL: left out; scores start as `start`.  Where
+ * numbers must be converted, as many rows as the buffer holds go together.  Longer ones are cut every SPARSE_RUN
+ * nonzeros, so that a row's result does not depend on its neighbours.
+ */
+RC_INLINE void for_runs(const rc_csr *x, const int64_t *rows, const real *start, real *const *row, int64_t m,
+                        sparse_product *product, const sparse_panels *panels)
+{
+    const int native_columns = has_native_columns(x), direct = native_columns && has_native_values(x);
+    const int consecutive = rows[m - 1] - rows[0] == m - 1;
     sparse_run runs[LANES];
     int64_t n_runs = 0;
+    sparse_buffer buffer;
+    buffer.n = 0;
     for (int64_t i = 0; i < m; i++) {
         if (!row[i]) continue;
         int64_t k = index_at(x->indptr, x->index_dtype, rows[i]);
         const int64_t end = index_at(x->indptr, x->index_dtype, rows[i] + 1);
+        const int64_t ahead = consecutive && end + SPARSE_AHEAD <= x->nnz ? SPARSE_AHEAD : 0;
         if (direct) {
-            runs[n_runs] = load_run(x, k, end, NULL, row[i]);
-            if (end + SPARSE_AHEAD <= x->nnz) runs[n_runs].ahead = SPARSE_AHEAD;
-            n_runs++;
+            runs[n_runs++] =
+                (sparse_run){end - k, ahead, (const real *)x->data + k, (const int32_t *)x->indices + k, start, row[i]};
             continue;
         }
-        for (sparse_buffer buffer; k < end; k += runs->n) {
-            *runs = load_run(x, k, end, &buffer, row[i]);
-            product(runs, 1, panels);
-        }
+        const real *from = start;
+        do {
+            const int64_t n = end - k < SPARSE_RUN ? end - k : SPARSE_RUN;
+            if (buffer.n + n > SPARSE_RUN) finish_runs(product, panels, runs, &n_runs, &buffer);
+            sparse_run *run = &runs[n_runs++];
+            load_run(x, k, n, &buffer, run);
+            if (native_columns) run->ahead = ahead;
+            run->start = from;
+            run->row = row[i];
+            if (end - k > n) finish_runs(product, panels, runs, &n_runs, &buffer);
+            from = row[i];
+            k += n;
+        } while (k < end);
     }
-    if (direct) product(runs, n_runs, panels);
+    if (direct)
+        product(runs, n_runs, panels);
+    else
+        finish_runs(product, panels, runs, &n_runs, &buffer);
 }
 
 static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const rc_table *Wt, const void *b, int64_t C,
@@ -384,15 +433,15 @@ static void scores_csr(const rc_csr *x, const int64_t *rows, int64_t n, const rc
         const sparse_panels panels = panels_at(Wt, c, &s);
         sparse_product *const product = form_for(&s, &panels).scores;
         const int64_t padded = s.full * LANES + s.tail;
+        real start[SPARSE_ROW];
+        for (int64_t k = 0; k < padded; k++) start[k] = k < s.width ? ((const real *)b)[c + k] : 0;
         for (int64_t r = 0; r < n; r += LANES) {
             sparse_rows block;
             real *row[LANES];
-            for (int64_t i = 0; i < LANES; i++) {
-                row[i] = block.row[i];
-                for (int64_t k = 0; k < s.width; k++) row[i][k] = ((const real *)b)[c + k];
-                for (int64_t k = s.width; k < padded; k++) row[i][k] = 0;
-            }
-            for_runs(x, rows + r, row, n - r < LANES ? n - r : LANES, product, &panels);
+            const int64_t m = n - r < LANES ? n - r : LANES;
+            for (int64_t i = 0; i < LANES; i++) row[i] = block.row[i];
+            for (int64_t i = m; i < LANES; i++) memcpy(row[i], start, (size_t)padded * sizeof(real));
+            for_runs(x, rows + r, start, row, m, product, &panels);
             scatter_rows(&block, s.width, (real *)S + c * ld + r, ld);
         }
         c += s.width;
@@ -416,7 +465,7 @@ static void gradient_csr(const rc_csr *x, const int64_t *rows, int64_t n, const 
                 while (k < s.width && block.row[i][k] == 0) k++;
                 row[i] = k < s.width ? block.row[i] : NULL; /* a hinge that holds */
             }
-            for_runs(x, rows + r, row, m, product, &panels);
+            for_runs(x, rows + r, NULL, row, m, product, &panels);
         }
         c += s.width;
     }
@@ -451,18 +500,24 @@ static void transpose_weights(const void *W, int64_t C, int64_t D, const int32_t
     }
 }
 
+#define SUM_RUN (SPARSE_ROW > 512 ? SPARSE_ROW : 512)
+
 /* added in double, rounded to the compute type once */
 static void sum_panels(const void *panel, int64_t step, int64_t n_tables, int64_t n, int64_t width, double *sums,
                        int64_t ld)
 {
     const real *G = panel;
     if (width % LANES || n < LANES) {
-        for (int64_t k = 0; k < width; k++)
-            for (int64_t d = 0; d < n; d++) {
-                double sum = 0;
-                for (int64_t t = 0; t < n_tables; t++) sum += G[t * step + d * width + k];
-                sums[k * ld + d] = sum;
-            }
+        double run[SUM_RUN];
+        const int64_t most = SUM_RUN / width;
+        for (int64_t first = 0; first < n; first += most) {
+            const int64_t rows = n - first < most ? n - first : most;
+            for (int64_t i = 0; i < rows * width; i++) run[i] = G[first * width + i];
+            for (int64_t t = 1; t < n_tables; t++)
+                for (int64_t i = 0; i < rows * width; i++) run[i] += G[t * step + first * width + i];
+            for (int64_t k = 0; k < width; k++)
+                for (int64_t d = 0; d < rows; d++) sums[k * ld + first + d] = run[d * width + k];
+        }
         return;
     }
     for (int64_t dd = 0; dd < n; dd += LANES) {

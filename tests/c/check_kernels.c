@@ -438,6 +438,32 @@ static void algebra(const kase *c)
     free(gram), free(L), free(solved), free(definite);
 }
 
+/* ---------------------------------------------------------------- quasi-Newton pairs */
+
+static void multiply_by_pairs(const kase *c)
+{
+    const int64_t n_pairs = integers(c, "shape")[0], n = integers(c, "shape")[1];
+    const double *diagonal = doubles(c, "diagonal"), *expected = doubles(c, "product");
+    const double **steps = output(n_pairs, sizeof *steps), **changes = output(n_pairs, sizeof *changes);
+    double *z = output(n, sizeof *z), *products = output(n_pairs, sizeof *products);
+    double *shares = output(n_pairs, sizeof *shares);
+    for (int64_t k = 0; k < n_pairs; k++) {
+        steps[k] = doubles(c, "steps") + k * n;
+        changes[k] = doubles(c, "changes") + k * n;
+    }
+    const rc_pairs pairs = {steps, changes, n_pairs, n, doubles(c, "bend"), doubles(c, "free")};
+    memcpy(z, doubles(c, "right"), (size_t)n * sizeof *z);
+    rc_pairs_down(&pairs, z, products, shares);
+    for (int64_t i = 0; i < n; i++) z[i] *= diagonal[i];
+    if (pairs.free)
+        for (int64_t i = 0; i < n; i++) z[i] *= pairs.free[i] != 0 ? 1 : 1e3; /* what they must not see */
+    rc_pairs_up(&pairs, products, shares, z);
+    if (pairs.free)
+        for (int64_t i = 0; i < n; i++) z[i] *= pairs.free[i];
+    compare(c, "product", z, RC_FLOAT64, expected, n, largest(expected, n), number(c, "tolerance", 0));
+    free(steps), free(changes), free(z), free(products), free(shares);
+}
+
 /* ---------------------------------------------------------------- stochastic descent */
 
 static void descend(const kase *c)
@@ -555,9 +581,9 @@ static void count_colours(const kase *c)
 static const struct {
     const char *name;
     void (*run)(const kase *);
-} operations[] = {{"evaluate", evaluate},     {"predict", predict},      {"conjugate", conjugate}, {"adjoint", adjoint},
-                  {"statistics", statistics}, {"penalty", penalty},      {"algebra", algebra},     {"descend", descend},
-                  {"ascend", ascend},         {"colours", count_colours}};
+} operations[] = {{"evaluate", evaluate},       {"predict", predict}, {"conjugate", conjugate},  {"adjoint", adjoint},
+                  {"statistics", statistics},   {"penalty", penalty}, {"algebra", algebra},      {"descend", descend},
+                  {"pairs", multiply_by_pairs}, {"ascend", ascend},   {"colours", count_colours}};
 
 static void run(const kase *c)
 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -157,6 +158,16 @@ def _add_loss(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_l1_ratio(group: argparse._ArgumentGroup, kind: Callable[[str], float]) -> None:
+    group.add_argument(
+        "--l1-ratio",
+        type=kind,
+        default=0.5,
+        metavar="R",
+        help="share of l1 in elasticnet (default %(default)s)",
+    )
+
+
 def _add_splits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--seeds",
@@ -258,13 +269,7 @@ def _add_compare(commands: _Commands) -> None:
         metavar="A,B,...",
         help=f"which to compare (default {','.join(_PENALTIES)})",
     )
-    group.add_argument(
-        "--l1-ratio",
-        type=kinds.l1_ratio,
-        default=0.5,
-        metavar="R",
-        help="share of l1 in elasticnet (default 0.5)",
-    )
+    _add_l1_ratio(group, kinds.l1_ratio)
     _add_loss(group)
     _add_comparing(group)
     _add_power(group)
@@ -294,13 +299,7 @@ def _add_tune(commands: _Commands) -> None:
         metavar="A,B,...",
         help=f"which to try (default {','.join(_PENALTIES[1:])})",
     )
-    group.add_argument(
-        "--l1-ratio",
-        type=kinds.positive_ratio,
-        default=0.5,
-        metavar="R",
-        help="share of l1 in elasticnet (default 0.5)",
-    )
+    _add_l1_ratio(group, kinds.positive_ratio)
     _add_searching(group)
     _add_loss(group)
     group.add_argument(
@@ -342,13 +341,7 @@ def _add_report(commands: _Commands) -> None:
     _add_reading(report)
     group = report.add_argument_group("training")
     _add_loss(group)
-    group.add_argument(
-        "--l1-ratio",
-        type=kinds.positive_ratio,
-        default=0.5,
-        metavar="R",
-        help="share of l1 in elasticnet (default 0.5)",
-    )
+    _add_l1_ratio(group, kinds.positive_ratio)
     _add_comparing(group)
     _add_searching(group)
     _add_seed(group)
@@ -362,7 +355,7 @@ def _add_report(commands: _Commands) -> None:
         required=True,
         help="the page to write, as page.html",
     )
-    group.add_argument("--title", help="heading of the page (default: the name of texts.DATA)")
+    group.add_argument("--title", help="heading of the page (default: the name of DATA)")
     _add_quiet(group, json=False)
 
 

@@ -1,7 +1,6 @@
 """Roots of the features before a search: what a linear classifier of histograms gains most from.
 
-Between two histograms, or two texts as weights of words, a difference in a small value says more than the
-same difference in a large one. The square root makes them count alike: the scalar product of the roots is
+Between two histograms a difference in a small value says more than the same difference in a large one. The
 Hellinger's kernel [1]_. Whether that, or a stronger root, helps is a question to the data, so it is searched
 for like a strength, by samples that were left out.
 
@@ -29,11 +28,15 @@ POWERS = (1.0, 0.5, 0.25)
 
 
 def powers_to_try(X: Matrix) -> tuple[float, ...]:
-    """`POWERS` for fractions between 0 and 1, as in histograms and tf-idf, and 1 alone for all else."""
-    values = X if isinstance(X, np.ndarray) else X.data
-    if values.dtype.kind != "f" or values.size == 0 or has_negative(X) or values.max() > 1:
+    """`POWERS` for dense fractions between 0 and 1, as in histograms, and 1 alone for all else.
+
+    Sparse values are left alone: those of tf-idf are damped and weighted already, which roots undo.
+    """
+    if not isinstance(X, np.ndarray):
         return (1.0,)
-    return POWERS if ((values > 0) & (values < 1)).any() else (1.0,)
+    if X.dtype.kind != "f" or X.size == 0 or has_negative(X) or X.max() > 1:
+        return (1.0,)
+    return POWERS if ((X > 0) & (X < 1)).any() else (1.0,)
 
 
 def search_powers(

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 PENALTIES = ("l1", "l2", "elasticnet")
 _N_BOOTSTRAPS = 1000
-_SPAN_L1 = (
-    1e-4  # the weakest strength of a penalty with an L1 part, as a share of the one that leaves no weight
-)
-_SPAN_L2 = 1e-6
+# The weakest strength as a share of the strongest, of a penalty with an L1 part and of L2 alone. More features
+# than samples fit the samples exactly long before, and all that is weaker makes the same predictions.
+_SPAN_L1, _SPAN_L2 = 1e-4, 1e-5
+_SHARE_MANY_FEATURES = 10.0  # times as strong is the weakest one then
+_FIRST_SCORES = 0.1  # of the strongest L2: nothing to speak of
 _FINAL_TOL, _FINAL_MAX_ITER = 1e-4, 3000
 _MAX_ITER = 300  # enough to rank candidates; each starts from the one before
 
@@ -193,31 +194,39 @@ def strengths(X: Matrix, y: npt.NDArray[np.int32], penalty: str, settings: Searc
     """Strengths to try, the strongest first, spaced evenly on a logarithmic scale.
 
     With an L1 part from the one at which the first weight leaves zero (the largest entry of the gradient at
-    W = 0, over the share of L1) down to 1e-4 of it; with L2 alone from the mean squared length of a row,
-    where no weight is worth mentioning, down to 1e-6 of that.
+    W = 0, over the share of L1) down to 1e-4 of it; with L2 alone from one that holds the scores to about
+    0.1, down to 1e-5 of it. With more features than samples down to ten times that.
     """
     if settings.alphas is not None:
         return sorted(set(settings.alphas), reverse=True)
+    objective, gradient = slope_at_zero(X, y, settings)
     if penalty == "l2":
-        squares = X.data if not isinstance(X, np.ndarray) else X
-        top = float(np.linalg.norm(squares)) ** 2 / X.shape[0]
+        # The minimiser is close to -gradient / alpha, as long as that is so small; intercepts take the means.
+        pull = objective.scores(gradient, np.zeros(len(gradient)))
+        pull -= pull.mean(axis=0)
+        top = float(np.sqrt(np.square(pull).mean())) / _FIRST_SCORES
         span = _SPAN_L2
     else:
-        top = largest_gradient(X, y, settings.loss) / (settings.l1_ratio if penalty == "elasticnet" else 1.0)
+        ratio = settings.l1_ratio if penalty == "elasticnet" else 1.0
+        top = float(np.abs(gradient).max()) / ratio
         span = _SPAN_L1
+    if X.shape[1] > X.shape[0]:
+        span *= _SHARE_MANY_FEATURES
     top = top or 1.0
     return [float(alpha) for alpha in np.geomspace(top, span * top, settings.n_alphas)]
 
 
-def largest_gradient(X: Matrix, y: npt.NDArray[np.int32], loss: str) -> float:
-    """The largest entry of the gradient of the data term at W = 0, with the classes' shares as intercept."""
-    objective = _objective(X, y, int(y.max()) + 1, loss, None, None)
+def slope_at_zero(
+    X: Matrix, y: npt.NDArray[np.int32], settings: SearchSettings
+) -> tuple[Objective, npt.NDArray[np.float64]]:
+    """The data term, and its gradient in W at W = 0, with the classes' shares as intercept."""
+    objective = _objective(X, y, int(y.max()) + 1, settings.loss, None, settings.n_threads)
     W = np.zeros((objective.n_outputs, X.shape[1]))
     shares = np.bincount(y) / len(y)
     b = np.zeros(objective.n_outputs)
-    if resolve_loss(loss).name == "CROSS_ENTROPY":
+    if resolve_loss(settings.loss).name == "CROSS_ENTROPY":
         b = np.log(shares) if objective.n_outputs > 1 else np.array([np.log(shares[1] / shares[0])])
-    return float(np.abs(objective.value_and_grad(W, b)[1]).max())
+    return objective, objective.value_and_grad(W, b).grad_W
 
 
 def _objective(
@@ -366,13 +375,18 @@ def search(
 
 
 def at_the_edge(found: Found) -> str | None:
-    """A remark if the best strength is the weakest or the strongest that was tried."""
-    best = found.candidates[found.best]
-    of_penalty = [found.candidates[k].alpha for k in found.of_penalty(best.penalty)]
-    if len(of_penalty) < 2 or best.alpha not in (of_penalty[0], of_penalty[-1]):
+    """A remark if the best strength of a penalty is the weakest or the strongest that was tried."""
+    best: dict[str, list[str]] = {"strongest": [], "weakest": []}
+    for penalty in found.settings.penalties:
+        tried = found.of_penalty(penalty)
+        alphas = [found.candidates[k].alpha for k in tried]
+        winner = alphas[int(np.argmax(found.accuracy[tried]))]
+        if len(alphas) > 1 and winner in (alphas[0], alphas[-1]):
+            best["strongest" if winner == alphas[0] else "weakest"].append(penalty)
+    parts = [f"of {' and '.join(names)} the {which}" for which, names in best.items() if names]
+    if not parts:
         return None
-    which = "strongest" if best.alpha == of_penalty[0] else "weakest"
-    return f"the best strength of {best.penalty} is the {which} that was tried; others may do better"
+    return f"the best strength is {', '.join(parts)} that was tried; others may do better: see --strengths"
 
 
 def expected_accuracy(found: Found) -> Estimate:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from regcore.penalties import L1, GroupL1, Penalty
+from regcore.solvers.outcomes import proven, stationary
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def fista(problem: ProblemToSolve, *, step: float | None = None) -> Generator[St
     """Minimise by accelerated proximal gradient; two passes over the data an iteration, at first a few more.
 
     Converged means: the norm of the proximal gradient (x - prox(x - s grad f(x))) / s at the returned point,
-    all of W and b together, is at most `tol` times the norm of grad f at zero.
+    all of W and b together, is at most `tol` times the norm of grad f at zero, and, if there is a penalty,
+    the duality gap at most `tol` times the value.
 
     Parameters
     ----------
@@ -91,25 +93,35 @@ class _Run:
     n_accepted: int = 0  # how many there have been
     n_refused: int = 0  # times that the residual was small by rounding alone
     residual: float = math.inf
-    is_certified: bool = False  # the residual is that of x
+    value: float = math.nan  # at x
+    gap: float = math.nan
+    share: float = 1.0  # of `tol`, to which the residual must fall before one looks at the gap (again)
+    is_certified: bool = False  # the residual, and the gap if there is one, are those of x
     is_stuck: bool = False
+
+    def is_met(self, tol: float, has_gap: bool) -> bool:
+        """Whether that is enough."""
+        is_small = self.is_certified and self.residual <= tol
+        return is_small and (not has_gap or self.gap <= tol * abs(self.value))
 
 
 def _iterate(work: _Workspace, problem: ProblemToSolve, step: float | None) -> Generator[Step, None, Outcome]:
     run = _first_state(work, step) if problem.resume is None else _resumed_state(work, problem.resume)
     tol = problem.tol
+    has_gap = _is_positive(problem.objective.penalty)
 
     def state() -> Mapping[str, Any]:
         arrays = {"y": work.y.flat} | ({"gradient": work.gradient.flat} if run.gradient_is_known else {})
         return arrays | asdict(run) | {"n_passes": work.n_passes}
 
     while True:
-        if tol is not None and run.is_certified and run.residual <= tol:
-            return Outcome(
-                True, f"the optimality residual fell to {run.residual:.2g} of the gradient at zero"
-            )
+        if tol is not None and run.is_met(tol, has_gap):
+            if has_gap:
+                return proven(run.gap, run.value)
+            return stationary(problem.objective, work.x.W, work.x.b, run.residual)
         if run.is_stuck:
-            return Outcome(False, f"{_stuck(work.dtype)} (relative residual {run.residual:.2g})")
+            reached = f"duality gap {run.gap:.2g}" if has_gap else f"relative residual {run.residual:.2g}"
+            return Outcome(False, f"{_stuck(work.dtype)} ({reached})")
         if not run.gradient_is_known:
             run.f_y = work.gradient_at(work.y)
         previous_step = run.step
@@ -117,7 +129,7 @@ def _iterate(work: _Workspace, problem: ProblemToSolve, step: float | None) -> G
         if grows:
             run.step = min(_GROWTH * run.step, max(work.longest_step, run.step))
         for n_halvings in range(_MOST_HALVINGS):
-            accepted, value = work.try_step(run.f_y, run.step)
+            accepted, run.value = work.try_step(run.f_y, run.step)
             if accepted:
                 break
             if n_halvings == 0 and grows:
@@ -136,17 +148,28 @@ def _iterate(work: _Workspace, problem: ProblemToSolve, step: float | None) -> G
         np.multiply(work.scratch, 0 if uphill else (run.t - 1) / t_next, out=work.y.flat)
         np.add(work.y.flat, work.new.flat, out=work.y.flat)
         work.x, work.new = work.new, work.x
-        run.t, run.gradient_is_known, run.is_certified = t_next, False, False
+        run.t, run.gradient_is_known, run.is_certified, run.gap = t_next, False, False, math.nan
 
-        if tol is not None and run.residual <= tol:
+        if tol is not None and run.residual <= run.share * tol:
             # measured at y with the gradient there; what counts is the returned point
             work.y.flat[...] = work.x.flat
             run.f_y = work.gradient_at(work.x)
             distance, run.residual = run.residual, work.proximal_gradient_norm(run.step) / run.scale
-            run.n_refused += run.residual > tol
+            run.n_refused += run.residual > run.share * tol
             run.is_stuck = distance == 0 or run.n_refused == _MOST_REFUSALS
             run.t, run.gradient_is_known, run.is_certified = 1.0, True, True
-        yield Step(work.x.W, work.x.b, value, work.n_passes, residual=run.residual, state=state)
+            if has_gap:
+                run.gap = work.gap_at_x(run.value)
+                if run.gap > tol * abs(run.value):  # it falls with the square of the residual in the end
+                    run.share = min(0.5, max(0.1, math.sqrt(tol * abs(run.value) / run.gap))) * run.share
+        gap = None if math.isnan(run.gap) else run.gap
+        yield Step(
+            work.x.W, work.x.b, run.value, work.n_passes, dual_gap=gap, residual=run.residual, state=state
+        )
+
+
+def _is_positive(penalty: Penalty | None) -> bool:
+    return penalty is not None and (penalty.l1 > 0 or penalty.l2 > 0 or penalty.group > 0)
 
 
 def _first_state(work: _Workspace, step: float | None) -> _Run:
@@ -214,6 +237,14 @@ class _Workspace:
         """Put grad f(point) into `gradient`, and return f(point)."""
         self.n_passes += 1
         return float(self.objective.smooth_value_and_grad(point.W, point.b, out=self.gradient_out).value)
+
+    def gap_at_x(self, value: float) -> float:
+        """Return the duality gap at x, where `gradient` is grad f(x)."""
+        self.n_passes += 1
+        penalty, x = self.objective.penalty, self.x
+        grad_W = self.gradient.W - 2 * (0.0 if penalty is None else penalty.l2) * x.W
+        grad_b = np.zeros(len(x.W), self.dtype) if self.gradient.b is None else self.gradient.b
+        return float(self.objective._certificate(x.W, x.b, value, (grad_W.astype(self.dtype), grad_b)))
 
     def norm_at_zero(self) -> float:
         """Return the norm of grad f at zero, where `gradient` is now grad f(x)."""

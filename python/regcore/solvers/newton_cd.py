@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.solvers.outcomes import NO_MINIMUM
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ __all__ = ["Descent", "newton_cd"]
 
 _LEAST_SIZE = 100  # weights that enter the working set at a time, at least
 _REDUCTION = 0.3  # of the steps of a sweep, at which the sweeps of a model end
-_MOST_SWEEPS = 60
+_FIRST_SWEEPS, _MOST_SWEEPS = 8, 60  # of a model; few while it will soon be another one
 _MOST_STEPS = 25  # between two certificates
 _LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
 _SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
@@ -46,13 +47,9 @@ _WITHOUT_TOL = 1e-6
 _LARGE = 10_000  # scores; from there on a certificate costs less than a few steps ...
 _SMALL = 1 << 18  # weights of a model, of which several are certified at once
 _FIRST_AIM = 0.03  # ... and the first of a neighbour is taken at this violation, in case something is missing
+_WORTH_A_LOOK = 4.0  # passes that steps have cost, after which a certificate is cheap
 _MOST_STALLED = 8  # certificates that are no better than the best
 _AT_ROUNDING = 1e-6
-
-_NO_MINIMUM = (
-    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
-    "minimum; add a penalty"
-)
 
 
 def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
@@ -102,6 +99,9 @@ class _Run:
     n_passes: float = 0.0
     is_checked: int = 0  # the gap and the slopes are those of this point
     n_steps: int = 0  # since the last certificate
+    n_passes_checked: float = 0.0  # at the last certificate
+    is_solved: int = 1  # the working set, to its aim, by the last step
+    n_sweeps: int = 0  # of a step at most
     size: int = 0  # of the working set
     aim: float = _LOOSEST  # relative violation in the working set at which it counts as solved
     target: float = math.nan  # the same once nothing is missing
@@ -223,7 +223,7 @@ class Descent:
             )
         else:
             run.residual = float(self.objective._stationarity(self.W, self.b, (grad_W, grad_b)))
-        run.is_checked, run.n_steps = 1, 0
+        run.is_checked, run.n_steps, run.n_passes_checked = 1, 0, run.n_passes
 
     # ------------------------------------------------ from one penalty to the next
 
@@ -389,6 +389,8 @@ class Descent:
         if outside > 2 * run.aim or run.size == 0:
             run.aim = min(_LOOSEST, max(_SHARE_OF_OUTSIDE * outside, run.target))
             return
+        if not run.is_solved:
+            return
         measure = run.gap / max(abs(run.value), 1e-300) if self.has_penalty else run.residual
         missing = measure / tol if tol else 10.0
         aim = run.aim * min(max(0.5 / missing, 0.01), 0.3)
@@ -406,8 +408,12 @@ class Descent:
         n_taken, is_solved, share = self._step(n_steps)
         run.n_steps += n_taken
         run.n_failures = run.n_failures + 1 if share == 0 else 0
-        if is_solved or run.n_steps >= _MOST_STEPS:
+        run.is_solved = int(is_solved)
+        has_cost = run.n_passes - run.n_passes_checked >= _WORTH_A_LOOK
+        if is_solved or has_cost or run.n_steps >= _MOST_STEPS:
             self.check()
+            if not is_solved:
+                run.n_sweeps = min(2 * run.n_sweeps, _MOST_SWEEPS)
             measure = run.gap if self.has_penalty else run.residual
             run.n_stalled = run.n_stalled + 1 if measure > 0.9 * run.best else 0
             run.best = min(run.best, measure)
@@ -416,10 +422,12 @@ class Descent:
     def _step(self, n_steps: int) -> tuple[int, bool, float]:
         """At most so many steps; return how many, whether the working set is solved, and the last share."""
         run = self.run
+        if not run.n_sweeps:
+            run.n_sweeps = _MOST_SWEEPS if self.is_small else _FIRST_SWEEPS
         enough = run.aim * self._largest
         enough_b = _INTERCEPT_SHARE * run.aim * max(abs(run.value), 1e-300)
         loss, penalty, violation, residual, share, n_taken, numbers = self._loop.step(
-            self._columns, self._starts, self._triple, _REDUCTION, _MOST_SWEEPS, n_steps, enough, enough_b
+            self._columns, self._starts, self._triple, _REDUCTION, run.n_sweeps, n_steps, enough, enough_b
         )
         run.value = loss + penalty
         run.gap = run.residual = math.nan
@@ -454,11 +462,11 @@ class Descent:
                 share = run.gap / abs(run.value) if run.value else 0.0
                 return Outcome(True, f"the duality gap fell to {share:.2g} of the objective")
             if self.objective._separates(self.W, self.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             return Outcome(True, f"the gradient fell to {run.residual:.2g} of that at zero")
         if run.n_stalled >= _MOST_STALLED or run.n_failures >= 2:
             if not self.has_penalty and self.objective._separates(self.W, self.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             return Outcome(False, self._stuck())
         return None
 

@@ -32,13 +32,23 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from regcore import _core
 from regcore.penalties import Penalty
 from regcore.solvers.curvature import Curvature, Metric, block_count
-from regcore.solvers.protocol import Bound, Centring, Evaluation, Outcome, ProblemToSolve, Request, Step
+from regcore.solvers.outcomes import NO_MINIMUM, proven, stationary
+from regcore.solvers.protocol import (
+    Bound,
+    Centring,
+    Evaluation,
+    Outcome,
+    ProblemToSolve,
+    Request,
+    Step,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -75,12 +85,6 @@ _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
 _FEW_SAMPLES, _FEW_BESIDE_FEATURES = 1500, 0.5  # with which a problem is solved in the row space first
 _ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
-
-
-_NO_MINIMUM = (
-    "every sample is on its own side: the loss falls for ever as W grows, and without a penalty there is no "
-    "minimum; add a penalty"
-)
 
 
 def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step | Request, Any, Outcome]:
@@ -204,19 +208,6 @@ class _Kinks:
 # ---------------------------------------------------------------------- the method
 
 
-class _Pair(NamedTuple):
-    """A step and the change of the gradient along it."""
-
-    s: Array
-    y: Array
-    product: float  # <s, y>; 0 if it is too small beside s and y to tell a curvature
-
-    @classmethod
-    def of(cls, s: Array, y: Array) -> _Pair:
-        product = _dot(s, y)
-        return cls(s, y, product if product > 1e-10 * math.sqrt(_dot(s, s) * _dot(y, y)) else 0.0)
-
-
 @dataclass(slots=True)
 class _Run:
     """What one iteration hands on to the next, besides the arrays."""
@@ -257,7 +248,7 @@ class _Descent:
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
         self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
-        self.pairs: list[_Pair] = []
+        self.pairs = _core.Pairs(self.memory, self.z.size)
         self.W, self.b = self.parameters(self.z)
         self.gradient = np.zeros_like(self.z)
         self.model_z = self.z
@@ -385,34 +376,32 @@ class _Descent:
     def direction(self, slopes: _Slopes) -> Array:
         """Minus the two-loop recursion applied to the gradient, among the weights that may move."""
         free = slopes.free
-        r = slopes.gradient if free is None else np.where(free, slopes.gradient, 0)
-        used = [pair for pair in self.pairs_for(slopes) if pair.product > 0]
-        r, shares, scratch = r.copy(), [], np.empty_like(r)
-        for s, y, product in reversed(used):
-            shares.append(_dot(s, r) / product)
-            r -= np.multiply(y, shares[-1], out=scratch)
+        r = slopes.gradient.copy() if free is None else np.where(free, slopes.gradient, 0)
+        bend, mask = self.seen_by_pairs(slopes)
+        self.pairs.down(r, bend, mask)
         z = self.solve(r, slopes)
-        if used and not self.kinks.strength:
-            _, y, product = used[-1]
-            bend = _dot(y, self.solve(y, slopes))
-            z *= product / bend if bend > 0 else 1.0  # where gradients are close to the least numbers
-        for (s, y, product), share in zip(used, reversed(shares), strict=True):
-            z += np.multiply(s, share - _dot(y, z) / product, out=scratch)
+        newest = None if self.kinks.strength else self.pairs.newest()
+        if newest is not None:
+            y, product = newest
+            bend_along = _dot(y, self.solve(y, slopes))
+            z *= (
+                product / bend_along if bend_along > 0 else 1.0
+            )  # where gradients are close to the least numbers
+        self.pairs.up(z)
         np.negative(z, out=z)
         return z if free is None else np.where(free, z, 0)
 
-    def pairs_for(self, slopes: _Slopes) -> list[_Pair]:
-        """The pairs among the weights that may move, with the curvature that the kinks have here."""
+    def seen_by_pairs(self, slopes: _Slopes) -> tuple[Array | None, Array | None]:
+        """What a kinked penalty changes in the pairs: the curvature it adds, or which weights may move."""
         if not self.kinks.strength:
-            return self.pairs
+            return None, None
         if (
             slopes.free is not None
         ):  # pairs of groups contain the penalty's part, and single weights have none
-            free = slopes.free
-            return [_Pair.of(np.where(free, s, 0), np.where(free, y, 0)) for s, y, _ in self.pairs]
+            return None, slopes.free.astype(np.float64)
         bend = slopes.extra.copy()
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
-        return [_Pair.of(s, y + bend * s) for s, y, _ in self.pairs]
+        return bend, None
 
     def downhill(self, slopes: _Slopes) -> Array:
         """Minus the gradient over the diagonal of the model."""
@@ -503,8 +492,7 @@ class _Descent:
         if self.kinks.in_groups and not run.epsilon:
             y[:, : self.D] += self.kinks.slope_of_groups(new) - self.kinks.slope_of_groups(self.z)
         if s.any():
-            self.pairs.append(_Pair.of(s, y))
-            del self.pairs[: -self.memory]
+            self.pairs.add(s, y)
         run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
         run.model_age += 1
         run.n_short = run.n_short + 1 if length < _SHORT else 0
@@ -602,8 +590,8 @@ class _Descent:
         arrays: dict[str, Any] = {"gradient": self.gradient, "model_z": self.model_z}
         arrays |= {"moved": self.moved, "zero": self.zero}
         if self.pairs:
-            arrays["steps"] = np.stack([s for s, _, _ in self.pairs])
-            arrays["changes"] = np.stack([y for _, y, _ in self.pairs])
+            arrays["steps"] = np.stack(self.pairs.steps)
+            arrays["changes"] = np.stack(self.pairs.changes)
         return arrays | asdict(self.run)
 
     def reached(self) -> Step:
@@ -622,7 +610,8 @@ class _Descent:
         self.gradient, self.model_z = saved["gradient"], saved["model_z"]
         self.moved, self.zero = saved["moved"], saved["zero"]
         if "steps" in saved:
-            self.pairs = [_Pair.of(s, y) for s, y in zip(saved["steps"], saved["changes"], strict=True)]
+            for step, change in zip(saved["steps"], saved["changes"], strict=True):
+                self.pairs.add(step, change)
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
         if self.run.n_models:
             n_passes = self.run.n_passes
@@ -646,12 +635,12 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         yield descent.reached()  # there is nothing to do, and this is what was found
     while True:
         if tol is not None and _is_met(run, tol, descent.total(), without_penalty):
-            if without_penalty and problem.objective._separates(descent.W, descent.b):
-                return Outcome(False, _NO_MINIMUM)
-            return Outcome(True, _message(run, descent.total(), without_penalty))
+            if without_penalty:
+                return stationary(problem.objective, descent.W, descent.b, run.residual)
+            return proven(run.gap, descent.total())
         if run.n_failures == 2:
             if without_penalty and problem.objective._separates(descent.W, descent.b):
-                return Outcome(False, _NO_MINIMUM)
+                return NO_MINIMUM
             at_rounding = _is_met(run, _AT_ROUNDING, descent.total(), without_penalty)
             return Outcome(tol is None and at_rounding, _stuck(descent, without_penalty))
         if (yield from descent.step()):
@@ -719,12 +708,6 @@ def _last_step(steps: Generator[Step | Request, Any, Outcome], problem: ProblemT
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:
     least = float(np.finfo(np.float64).eps)  # a value below this is zero
     return run.residual <= tol if without_penalty else run.gap <= tol * max(abs(value), least)
-
-
-def _message(run: _Run, value: float, without_penalty: bool) -> str:
-    if without_penalty:
-        return f"the gradient fell to {run.residual:.2g} of that at zero"
-    return f"the duality gap fell to {run.gap / abs(value) if value else 0.0:.2g} of the objective"
 
 
 def _stuck(descent: _Descent, without_penalty: bool) -> str:

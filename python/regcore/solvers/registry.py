@@ -39,6 +39,8 @@ class Solver:
     requirement : str
     remedy : str
         What to change when `max_iter` came before the criterion.
+    asks : bool
+        Whether its passes are requests, which a sweep can answer together.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Solver:
     handles: Callable[[ObjectiveLike], bool]
     requirement: str
     remedy: str
+    asks: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ SOLVERS: dict[str, Solver] = {
             handles=_has_smooth_loss,
             requirement=_SMOOTH_LOSS,
             remedy=_SCALING,
+            asks=True,
         ),
         Solver(
             name="newton-cd",

@@ -63,10 +63,10 @@ def fit(
     solver : {"auto", "fista", "lbfgs", "newton-cd", "dual", "sgd"}, default="auto"
         For smooth losses "fista": accelerated proximal gradient, "lbfgs": quasi-Newton, and "newton-cd":
         proximal Newton steps by coordinate descent on a working set. For the hinges "dual": dual coordinate
-        ascent. All of these end with a duality gap, or with the residual if there is no penalty ("fista":
-        always). "sgd": mini-batch proximal stochastic gradient, for every loss. "auto": "dual" for the
-        hinges, "newton-cd" where a penalty makes weights zero and the samples are few beside the features
-        or the features many, else "lbfgs"; the result says which.
+        ascent. All of these end with a duality gap, or with the residual if there is no penalty. "sgd":
+        mini-batch proximal stochastic gradient, for every loss. "auto": "dual" for the hinges, "newton-cd"
+        where a penalty makes weights zero and the samples are few beside the features or the features
+        many, else "lbfgs"; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
@@ -230,7 +230,7 @@ class Run:
         self.history: list[HistoryEntry] = []
         self.stopped_by: list[Callback] = []
         self.is_stopped = False
-        self.is_over = False
+        self.is_over = self.is_interrupted = False
         self.converged, self.must_warn, self.message = False, True, "interrupted before it began"
         self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
         if (resumed := checkpoints.resumed) is not None:
@@ -271,6 +271,7 @@ class Run:
                 value = float(self.problem.objective.value(self.last.W, self.last.b))
                 self.last = replace(self.last, value=value, n_passes=self.last.n_passes + 1)
         except KeyboardInterrupt:
+            self.is_interrupted = True
             self.converged, self.must_warn = False, True
             n_iter = len(self.history)
             self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
@@ -279,6 +280,7 @@ class Run:
             self.is_over = True
             if steps is not None:
                 steps.close()
+            self.last = replace(self.last, state=None)  # which holds all that the solver worked with
         best = 0 if self.early_stopping is None else self.early_stopping.best_iteration
         if self.early_stopping is not None and 0 < best < len(self.history):
             self.message += f"; {self.early_stopping._account}"

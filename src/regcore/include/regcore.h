@@ -220,6 +220,25 @@ rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, 
                             const rc_control *control, double *out, rc_error *error);
 
 /*
+ * The pairs of a quasi-Newton method, oldest first: steps s and the changes y of the gradient along them, vectors of n
+ * doubles.  With `bend` a change is y + bend s; with `free`, of ones and zeros, only the coordinates at the ones count.
+ * At most one of the two is not NULL.  One thread: a pair takes microseconds.
+ */
+typedef struct {
+    const double *const *steps;
+    const double *const *changes;
+    int64_t n_pairs;
+    int64_t n;
+    const double *bend;
+    const double *free;
+} rc_pairs;
+/* r = the product of the updates' transposes with r; products (n_pairs,) and shares (n_pairs,) are for the way up.  A
+ * product <s, y> too small beside |s| |y| to tell a curvature is 0, and its pair left out. */
+void rc_pairs_down(const rc_pairs *pairs, double *r, double *products, double *shares);
+/* z = the product of the updates with z, to which the caller applied the matrix that they update */
+void rc_pairs_up(const rc_pairs *pairs, const double *products, const double *shares, double *z);
+
+/*
  * Mini-batch proximal stochastic gradient descent, an epoch a call.  Step t = 0, 1, ... on a batch B of the shuffled
  * rows:
  *
