@@ -96,6 +96,28 @@ def test_blocks_are_the_diagonal_of_the_second_derivative(rng, loss, n_outputs, 
             assert model.diagonal[c, k] == pytest.approx((slopes[0] - slopes[1]) / 2e-6, rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("with_intercept", [True, False])
+def test_the_block_of_all_outputs_is_the_second_derivative_of_squared_hinge(rng, with_intercept):
+    X, y = overlapping(rng)
+    weights = rng.uniform(0, 2, len(y))
+    objective = make_objective(X, y, loss="squared_hinge", sample_weight=weights)
+    K = X.shape[1] + with_intercept
+    W = 0.3 * rng.standard_normal((3, X.shape[1]))
+    b = 0.1 * rng.standard_normal(3) if with_intercept else None
+    model = Curvature(objective, W, b, 10**6, objective._column_moments(), seed=0)
+    step = 1e-6 * rng.standard_normal((3, K))
+
+    def slope(sign):
+        moved = W + sign * step[:, : X.shape[1]]
+        _, grad_W, grad_b = objective.value_and_grad(moved, None if b is None else b + sign * step[:, -1])
+        return np.column_stack([grad_W, grad_b]) if with_intercept else grad_W
+
+    change = (slope(1) - slope(-1)) / 2
+    extra = np.full((3, K), 1e-3)
+    solved = model.metric(extra).solve(change + (extra + model.floor) * step)
+    assert relative_error(solved, step) < 1e-5
+
+
 def test_a_rare_feature_has_its_curvature_though_no_drawn_row_shows_it(rng):
     X = rng.standard_normal((5000, 3))
     X[:, 2] = 0

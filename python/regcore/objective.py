@@ -29,6 +29,7 @@ from regcore.certificate import (
 )
 from regcore.losses import Loss, resolve_loss
 from regcore.penalties import Penalty
+from regcore.row_space import RowSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ _MOST_CLASSES = 1 << 24  # a float32 counts so far
 _SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
 _DIGEST_ROWS = 1 << 18  # that are converted at a time
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
+_DENSE_NUMBERS = 1 << 17  # of rows that are made dense at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
 _MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
@@ -204,6 +206,7 @@ class Objective:
         self._entropy_of: dict[np.dtype[Any], Array] = {}
         self._slope_at_zero: dict[tuple[np.dtype[Any], bool], Array] = {}
         self._moments: list[Array] = []
+        self._row_spaces: list[RowSpace] = []
         self.mean: Array | None = None
         self.scale: Array | None = None
         if standardize is not False:
@@ -214,6 +217,7 @@ class Objective:
             if self._weights is not None and self._weights.ndim == 2:
                 raise ValueError("standardize=True needs weights shared by all models; give (mean, scale)")
             mean, scale = self._problem.column_statistics(self._n_threads)
+            self._moments.extend((np.zeros_like(mean), (scale > 0).astype(np.float64)))
             scale[scale == 0] = 1.0
         elif isinstance(standardize, (tuple, list)) and len(standardize) == 2:
             mean, scale = (np.array(part, dtype=np.float64) for part in standardize)
@@ -448,18 +452,24 @@ class Objective:
         X = self._X
         if isinstance(X, tuple):
             X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
-        return Objective(
-            X,
-            self._y,
-            loss=self.loss,
-            penalty=penalty,
-            sample_weight=sample_weight,
-            n_classes=self.n_classes,
-            binary=self.binary,
-            standardize=self._standardization or False,
-            label_smoothing=self.label_smoothing,
-            n_threads=self._n_threads or None,
+        other = self._remade(
+            X, sample_weight=sample_weight, penalty=penalty, standardize=self._standardization or False
         )
+        other._row_spaces = self._row_spaces  # which depend on X alone
+        return other
+
+    def _remade(self, X: Any, **changed: Any) -> Objective:
+        """The same samples with another matrix of features, and what else is changed."""
+        arguments = {
+            "loss": self.loss,
+            "penalty": self.penalty,
+            "sample_weight": self._weights,
+            "n_classes": self.n_classes,
+            "binary": self.binary,
+            "label_smoothing": self.label_smoothing,
+            "n_threads": self._n_threads or None,
+        }
+        return Objective(X, self._y, **arguments | changed)
 
     # ------------------------------------------------------------------ other penalties, other models
 
@@ -493,6 +503,21 @@ class Objective:
         if self._of_models is not None:
             model = int(self._of_models[1][model])
         return self._weights if self._weights is None or self._weights.ndim == 1 else self._weights[model]
+
+    # ------------------------------------------------------------------ the row space
+
+    def _row_space(self) -> RowSpace:
+        """The row space of (the standardised) X; kept."""
+        if not self._row_spaces:
+            shape = self.n_samples, self.n_features
+            self._row_spaces.append(
+                RowSpace(self._X, shape, self._dense_rows, self._standardization, self._n_threads)
+            )
+        return self._row_spaces[0]
+
+    def _in_row_space(self) -> Objective:
+        """This problem in the coordinates of the row space; float64."""
+        return self._remade(self._row_space().features)
 
     # ------------------------------------------------------------------ certificates
 
@@ -703,7 +728,10 @@ class Objective:
         key = W.dtype, b is not None
         if key not in self._slope_at_zero:
             zero = np.zeros_like(W)
-            at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            if W.any() or (b is not None and b.any()):
+                at_zero = self._evaluate(zero, zero[..., 0], _NO_PENALTY, None, None, True)[1:]
+            else:
+                at_zero = grad
             norms = self._norms(at_zero[0], at_zero[1] if b is not None else None)  # type: ignore[arg-type]
             self._slope_at_zero[key] = np.where(norms > 0, norms, 1)
         residual = self._norms(least, grad[1] if b is not None else None) / self._slope_at_zero[key]
@@ -727,20 +755,32 @@ class Objective:
             self._moments.extend((mean, mean**2 + (deviation / scale) ** 2))
         return self._moments[0], self._moments[1]
 
-    def _dense_rows(self, rows: Array, dtype: npt.DTypeLike) -> Array:
-        """Return those rows of X, standardised, as a new dense array (n_rows, n_features)."""
-        if isinstance(self._X, tuple):
-            data, indices, indptr, _ = self._X
-            dense = np.zeros((len(rows), self.n_features), dtype)
-            for i, row in enumerate(rows):
-                own = slice(indptr[row], indptr[row + 1])
-                np.add.at(dense[i], indices[own], data[own].astype(dense.dtype))
-        else:
-            dense = self._X[rows].astype(dtype)
-        if self.mean is not None and self.scale is not None:
-            dense -= self.mean.astype(dtype)
-            dense /= self.scale.astype(dtype)
+    def _dense_rows(self, rows: Array, dtype: npt.DTypeLike, out: Array | None = None) -> Array:
+        """Those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
+        dense = np.empty((len(rows), self.n_features), dtype) if out is None else out
+        # a part at a time, which is still in the cache when it is converted
+        part = max(_DENSE_NUMBERS // self.n_features, 1)
+        for first in range(0, len(rows), part):
+            some, target = rows[first : first + part], dense[first : first + part]
+            if isinstance(self._X, tuple):
+                self._scatter(some, target)
+            else:
+                target[...] = self._X[some]
+            if self.mean is not None and self.scale is not None:
+                target -= self.mean.astype(dtype)
+                target /= self.scale.astype(dtype)
         return dense
+
+    def _scatter(self, rows: Array, out: Array) -> None:
+        """Write rows of a CSR matrix into a dense array; numbers that are there twice add up."""
+        data, indices, indptr, _ = self._X
+        lengths = indptr[rows + 1] - indptr[rows]
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1]) + np.repeat(indptr[rows] - (ends - lengths), lengths)
+        out[...] = 0
+        np.add.at(
+            out, (np.repeat(np.arange(len(rows)), lengths), indices[places]), data[places].astype(out.dtype)
+        )
 
     def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
@@ -774,6 +814,27 @@ class Objective:
             return h, float(len(rows))
         weights = self._weights[rows].astype(np.float64)
         return h * weights[:, None], float(weights.sum())
+
+    def _margin_curvature(self, W: Any, b: Any, rows: Array) -> Array:
+        """Second derivatives of squared_hinge in two scores: (n_rows, n_outputs (n_outputs + 1) / 2).
+
+        A violated margin of class j and label y has 2 (e_j - e_y) (e_j - e_y)'. With the sample weights; the
+        pairs (c, d) with c >= d in the order of `numpy.tril_indices`.
+        """
+        s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
+        own = (np.arange(len(y)), y)
+        violated = 2.0 * (s + 1 > s[own][:, None])
+        violated[own] = 0
+        label = np.zeros_like(violated)
+        label[own] = 1
+        diagonal = violated + label * violated.sum(axis=1, keepdims=True)
+        curvature = np.empty((len(y), self.n_outputs * (self.n_outputs + 1) // 2))
+        for p, (c, d) in enumerate(zip(*np.tril_indices(self.n_outputs), strict=True)):
+            pair = diagonal[:, c] if c == d else -violated[:, c] * label[:, d] - violated[:, d] * label[:, c]
+            curvature[:, p] = pair
+        if self._weights is not None:
+            curvature *= self._weights[rows].astype(np.float64)[:, None]
+        return curvature
 
     # ------------------------------------------------------------------ stochastic steps
 

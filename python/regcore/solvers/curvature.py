@@ -8,9 +8,13 @@ The blocks leave out how the outputs influence each other, and rows that were no
 that starts from them finds both by itself. A feature that the drawn rows hardly show gets its share of the
 curvature from the columns' second moments over all rows.
 
-Where the blocks would be too large, one block that all outputs share stands in for them, or diagonals alone.
-Diagonals are those of the features without their means, since with these W and b would depend on each other.
-In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank one.
+The margins of squared_hinge are differences of two scores, so that its outputs depend on each other strongly;
+where W is small, its model is therefore one block of all outputs together, the second derivative itself.
+
+At zero, and where the blocks would be too large, one block that all outputs share stands in for them, or
+diagonals alone. These are those of the features without their means, since with these W and b would depend on
+each other. In the terms of b' = b + W mean they do not, and to go over to b' and back is a product of rank
+one.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from regcore import _core
+from regcore.losses import Loss
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +37,7 @@ __all__ = ["Curvature", "Metric"]
 
 _MOST_FEATURES = 2500  # of a block
 _MOST_NUMBERS = 1 << 25  # of all blocks together
+_MOST_COUPLED = 1200  # rows of the block of all outputs together
 _KEPT_RIDGES = 2
 _CHUNK = 2048  # rows that are held as dense numbers at a time
 _FEW_NUMBERS = 1 << 16  # blocks with fewer are kept in double
@@ -56,6 +62,9 @@ class Metric:
         extra: Array,
         n_threads: int,
     ) -> None:
+        self._shape = extra.shape
+        if blocks is not None and blocks.shape[1] > extra.shape[1]:  # of all outputs together
+            diagonal, extra, factors = diagonal.reshape(1, -1), extra.reshape(1, -1), np.ones(1)
         self.diagonal = diagonal + extra
         self._means = means
         self._n_threads = n_threads
@@ -90,6 +99,7 @@ class Metric:
             z /= self.diagonal
             z[:, -1] -= np.einsum("ck,k->c", z[:, :-1], self._means)
             return z
+        r = r.reshape(self.diagonal.shape)
         z = r / self.diagonal
         if self._factor is None:
             return z
@@ -98,9 +108,9 @@ class Metric:
         _core.cholesky_solve(self._factor, np.ascontiguousarray(right), solved, self._n_threads)
         solved *= self._scale[:, None]
         if self._order is None:
-            return solved
+            return solved.reshape(self._shape)
         np.put_along_axis(z, self._order, solved, axis=1)
-        return z
+        return z.reshape(self._shape)
 
 
 class Curvature:
@@ -147,20 +157,28 @@ class Curvature:
         self._n_features = n_features
         K = n_features + (b is not None)
         n_blocks = block_count(objective, K)
-        kind = np.float64 if n_outputs * K * K <= _FEW_NUMBERS else np.float32
+        if not W.any() and (b is None or not b.any()):
+            n_blocks = min(n_blocks, 1)  # at zero the outputs have equal blocks, or nearly so in proportion
+        is_coupled = is_one_block(objective, K)
+        if is_coupled:
+            n_blocks = n_outputs * (n_outputs + 1) // 2
+        kind = np.float64 if is_coupled or n_outputs * K * K <= _FEW_NUMBERS else np.float32
         blocks = np.zeros((n_blocks, K, K), kind)
         means, seen, total = np.zeros(n_outputs), np.zeros(n_features), 0.0
+        buffer = np.ones((min(_CHUNK, n_rows), K), kind) if n_blocks else None
         for first in range(0, n_rows, _CHUNK):
             some = rows[first : first + _CHUNK]
             h, weight = objective._loss_curvature(W, b, some)
             total += weight
             means += h.sum(axis=0)
-            if n_blocks:
-                z = objective._dense_rows(some, kind)
-                seen += np.square(z).sum(axis=0, dtype=np.float64)
-                if b is not None:
-                    z = np.concatenate([z, np.ones((len(z), 1), kind)], axis=1)
-                shared = h if n_blocks == n_outputs else h.mean(axis=1, keepdims=True)
+            if buffer is not None:
+                z = buffer[: len(some)]
+                x = objective._dense_rows(some, kind, out=z[:, :n_features])
+                seen += np.einsum("nk,nk->k", x, x)
+                if is_coupled:
+                    shared = objective._margin_curvature(W, b, some)
+                else:
+                    shared = h if n_blocks == n_outputs else h.mean(axis=1, keepdims=True)
                 _core.gram_blocks(z, np.ascontiguousarray(shared), blocks, self._n_threads)
         total = total or 1.0
         means /= total
@@ -170,13 +188,17 @@ class Curvature:
         self._ridges: dict[float, Metric] = {}
         self._means: Array | None = None
         self._factors = np.maximum(means / average, 1e-3) if n_blocks == 1 < n_outputs else np.ones(n_outputs)
+        if is_coupled:
+            blocks = _joined(blocks, n_outputs)
+            n_blocks = n_outputs
         if n_blocks:
             blocks /= total
             rare = np.append(seen / n_rows < _RARE * moments[1], [False] * (K - n_features))
             missing = np.where(rare, squares - np.append(seen / n_rows, [0.0] * (K - n_features)), 0.0)
             per_block = (means if n_blocks == n_outputs else np.array([average]))[:, None] * missing
-            blocks.reshape(n_blocks, -1)[:, :: K + 1] += per_block.astype(kind)
-            inner = blocks.reshape(n_blocks, -1)[:, :: K + 1].astype(np.float64)
+            diagonals = np.einsum("bkk->bk", blocks)  # a view
+            diagonals += per_block.reshape(diagonals.shape).astype(kind)
+            inner = diagonals.reshape(n_blocks, K).astype(np.float64)
             self.diagonal = inner * self._factors[:, None] if n_blocks == 1 else inner
             self._blocks: Array | None = blocks
         else:
@@ -204,6 +226,21 @@ class Curvature:
             extra[:, self._n_features :] = 0
             self._ridges[l2] = self.metric(extra)
         return self._ridges[l2]
+
+
+def is_one_block(objective: ObjectiveLike, K: int) -> bool:
+    """Whether the model is one block of all outputs together."""
+    is_coupled = objective.loss is Loss.SQUARED_HINGE and objective.n_outputs > 1
+    return is_coupled and objective.n_outputs * K <= _MOST_COUPLED
+
+
+def _joined(blocks: Array, n_outputs: int) -> Array:
+    """The matrix of all outputs, (1, n_outputs * K, n_outputs * K), of the blocks of its lower triangle."""
+    K = blocks.shape[1]
+    whole = np.empty((n_outputs, K, n_outputs, K), blocks.dtype)
+    for block, c, d in zip(blocks, *np.tril_indices(n_outputs), strict=True):
+        whole[c, :, d] = whole[d, :, c] = block
+    return whole.reshape(1, n_outputs * K, n_outputs * K)
 
 
 def block_count(objective: ObjectiveLike, K: int) -> int:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from regcore.losses import Loss
     from regcore.penalties import Penalty
+    from regcore.row_space import RowSpace
     from regcore.solvers.curvature import Curvature
 
     Array: TypeAlias = npt.NDArray[Any]
@@ -126,11 +127,20 @@ class ObjectiveLike(Protocol):
     def _column_moments(self) -> tuple[Array, Array]:
         """Return the weighted means and mean squares of the features. One pass."""
 
-    def _dense_rows(self, rows: Array, dtype: Any) -> Array:
-        """Return some rows of the data as a new dense array."""
+    def _dense_rows(self, rows: Array, dtype: Any, out: Any = None) -> Array:
+        """Return some rows of the data as a dense array: `out`, or a new one."""
+
+    def _row_space(self) -> RowSpace:
+        """Return coordinates of the row space of the data: several passes, once for all calls."""
+
+    def _in_row_space(self) -> ObjectiveLike:
+        """Return the same objective in those coordinates."""
 
     def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Return the second derivatives of the losses of some rows in their scores, and the rows' weight."""
+
+    def _margin_curvature(self, W: Any, b: Any, rows: Array) -> Array:
+        """Return the second derivatives of squared_hinge in each two scores, for some rows."""
 
     def _separates(self, W: Any, b: Any) -> bool:
         """Return whether no loss bounds W because it separates all classes. One pass."""

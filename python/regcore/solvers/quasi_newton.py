@@ -19,6 +19,10 @@ With kinks (L1, ElasticNet, GroupL1) there are two phases.
    Gafni and Bertsekas, "Two-metric projection methods for constrained optimization", SIAM Journal on Control
    and Optimization 22, 1984). Zeros are exact.
 
+With no penalty or L2 and fewer samples than features the same problem is solved in the coordinates of the
+row space first (`regcore.row_space`), where it is a small one; the iterations begin at its solution, and
+mostly end there.
+
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
 """
@@ -73,9 +77,14 @@ _SURE = (
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
+_FAR = 0.5  # no look at the gap where the fit starts with a residual above this one
+_FLAT_STEPS = 20  # a fit is over if the value falls by no more than its rounding in so many, and ...
+_LESS = 0.8  # ... the gap by no more than to this share
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
+_FEW_SAMPLES, _FEW_BESIDE_FEATURES = 1500, 0.5  # with which a problem is solved in the row space first
+_ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
 
 
 def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step | Request, Any, Outcome]:
@@ -217,6 +226,9 @@ class _Run:
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
     n_failures: int = 0  # steps that failed one after the other
+    n_flat: int = 0  # steps since the value last fell by more than its rounding ...
+    flat_value: float = math.inf  # ... to this one, or since the last look at the gap for that reason ...
+    flat_gap: float = math.inf  # ... which showed this one
     gap: float = math.nan
     residual: float = math.nan
 
@@ -290,7 +302,7 @@ class _Descent:
         grad_b = self.gradient[:, self.D] if self.with_intercept else np.zeros(len(self.z))
         grad = (np.ascontiguousarray(grad_W, dtype=self.dtype), grad_b.astype(self.dtype))
         self.run.residual = float(self.objective._stationarity(self.W, self.b, grad))
-        if self.has_penalty:
+        if self.has_penalty and not (self.run.slope == math.inf and self.run.residual > _FAR):
             self.run.n_passes += 1
             self.run.gap = float((yield Bound(self.W, self.b, self.total(), *grad)))
         self.run.n_unchecked, self.run.next_check = 0, self.next_check()
@@ -312,7 +324,7 @@ class _Descent:
         """Make a model at z if one is due: while the objective falls fast, and at growing intervals."""
         run, K, n_samples = self.run, self.z.shape[1], self.objective.n_samples
         cost = run.model_rows * K / (4 * n_samples)  # in passes, by arithmetic
-        is_steep = run.fall > min(max(5e-3 * cost, 1e-3), 5e-2)
+        is_steep = run.fall > min(max(5e-3 * cost, 1e-3), 0.1)
         is_old = run.model_age >= run.next_renewal
         if self.model is None:
             run.model_rows = max(4 * K, 8 * n_samples // K) if block_count(self.objective, K) else 4096
@@ -447,7 +459,8 @@ class _Descent:
             slope = _dot(slopes.gradient, direction)
         before = run.value + self.kinks.value(self.z, run.epsilon)
         run.slope = -slope / max(abs(before), 1e-300)
-        length = 1.0
+        # no more can be gained than all: a model that promises more has too little curvature (many classes)
+        length = min(1.0, -2 * before / slope) if slope < 0 < before else 1.0
         rounding = 4 * float(np.finfo(self.dtype).eps) * abs(before)
         for _ in range(_MOST_TRIALS):
             new = self.z + length * direction
@@ -485,7 +498,23 @@ class _Descent:
         run.n_short = run.n_short + 1 if length < _SHORT else 0
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
+        self.count_flat_steps()
         return True
+
+    def count_flat_steps(self) -> None:
+        run, value = self.run, self.total()
+        if run.epsilon or run.flat_value - value > 4 * float(np.finfo(self.dtype).eps) * abs(value):
+            run.n_flat, run.flat_value, run.flat_gap = 0, value, math.inf
+        else:
+            run.n_flat += 1
+
+    def judge_flat_steps(self) -> None:
+        """Give up if neither the value nor the gap falls any more; to be called after a look at the gap."""
+        run = self.run
+        reached = run.gap if self.has_penalty else run.residual
+        if reached > _LESS * run.flat_gap:
+            run.n_failures = 2
+        run.n_flat, run.flat_gap = 0, min(reached, run.flat_gap)
 
     # ------------------------------------------------ phases
 
@@ -496,6 +525,31 @@ class _Descent:
         is_zero = self.z[:, : self.D] == 0
         if self.kinks.strength and (is_zero.all() or not is_zero.any()):  # else another strength's solution
             self.run.epsilon = self.first_epsilon()
+
+    def start_in_row_space(self) -> Asking[None]:
+        """Go to the solution of the same problem in the coordinates of the row space, if that is better."""
+        objective, tol = self.objective, self.problem.tol or 0.0
+        space = objective._row_space()
+        self.run.n_passes += space.n_passes + 1
+        V = np.zeros((len(self.z), objective.n_samples))
+        if self.W.any():
+            V = space.coordinates(self.W)
+            self.run.n_passes += 1
+        b = None if self.b is None else self.b.astype(np.float64)
+        small = ProblemToSolve(
+            objective._in_row_space(), V, b, _ROW_SPACE_TOL * tol, _ROW_SPACE_STEPS, self.problem.seed
+        )
+        last = _last_step(quasi_newton(small, memory=self.memory), small)
+        new = self.z.copy()
+        new[:, : self.D] = space.weights(last.W)
+        if last.b is not None:
+            new[:, self.D] = last.b
+        new = self.rounded(new)
+        value, gradient, W, b = yield from self.evaluate(new)
+        if value < self.run.value:
+            self.z, self.gradient, self.W, self.b = new, gradient, W, b
+            self.run.value = value
+            yield from self.certify()
 
     def first_epsilon(self) -> float:
         """A tenth of the largest weight, or of the first step that a diagonal model takes."""
@@ -569,6 +623,10 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
     if problem.resume is None:
         yield from descent.begin()
         yield from descent.certify()
+        if has_few_samples(problem) and not _is_met(
+            descent.run, problem.tol or 0.0, descent.total(), not descent.has_penalty
+        ):
+            yield from descent.start_in_row_space()
     else:
         descent.resume(problem.resume)
     run, tol = descent.run, problem.tol
@@ -600,9 +658,51 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
         run.n_unchecked += is_close
         may_be_enough = run.n_unchecked >= _CHECK_EVERY or run.slope <= run.next_check
         # without a penalty a look costs no pass, and the objective may fall to nothing
-        if run.n_failures == 2 or without_penalty or (is_close and not run.epsilon and may_be_enough):
+        is_flat = run.n_flat >= _FLAT_STEPS
+        if (
+            run.n_failures == 2
+            or without_penalty
+            or is_flat
+            or (is_close and not run.epsilon and may_be_enough)
+        ):
             yield from descent.certify()
+            if is_flat:
+                descent.judge_flat_steps()
         yield descent.reached()
+
+
+def has_few_samples(problem: ProblemToSolve) -> bool:
+    """Whether the row space is so small, and the penalty such, that the problem is solved there first."""
+    objective, penalty = problem.objective, problem.objective.penalty
+    return (
+        problem.tol is not None
+        and (penalty is None or not (penalty.l1 or penalty.group))
+        and objective.n_samples <= min(_FEW_SAMPLES, _FEW_BESIDE_FEATURES * objective.n_features)
+        and hasattr(objective, "_row_space")
+    )
+
+
+def _last_step(steps: Generator[Step | Request, Any, Outcome], problem: ProblemToSolve) -> Step:
+    """Run a solver by itself; return the last of at most `max_iter` steps."""
+    step = Step(problem.W, problem.b, math.nan, 0.0)
+    answer: Any = None
+    error: OverflowError | None = None
+    n_steps = 0
+    while n_steps < problem.max_iter:
+        try:
+            given = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration:
+            break
+        answer = error = None
+        if isinstance(given, Step):
+            step = given
+            n_steps += 1
+            continue
+        try:
+            answer = given.answer(problem.objective)
+        except OverflowError as raised:
+            error = raised
+    return step
 
 
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:

@@ -58,6 +58,14 @@ class Solver:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
+_SMOOTH_LOSS = "a smooth loss (cross_entropy or squared_hinge)"
+_SCALING = "raise max_iter or tol, or bring the features to a common scale"
+
+
+def _has_smooth_loss(objective: ObjectiveLike) -> bool:
+    return objective.loss.is_smooth
+
+
 SOLVERS: dict[str, Solver] = {
     solver.name: solver
     for solver in (
@@ -65,26 +73,26 @@ SOLVERS: dict[str, Solver] = {
             name="fista",
             function=fista,
             max_iter=1000,
-            handles=lambda objective: objective.loss.is_smooth,
-            requirement="a smooth loss (cross_entropy or squared_hinge)",
-            remedy="raise max_iter or tol, or bring the features to a common scale",
+            handles=_has_smooth_loss,
+            requirement=_SMOOTH_LOSS,
+            remedy=_SCALING,
         ),
         Solver(
             name="lbfgs",
             function=quasi_newton,
             max_iter=1000,
-            handles=lambda objective: objective.loss.is_smooth,
-            requirement="a smooth loss (cross_entropy or squared_hinge)",
-            remedy="raise max_iter or tol, or bring the features to a common scale",
+            handles=_has_smooth_loss,
+            requirement=_SMOOTH_LOSS,
+            remedy=_SCALING,
             asks=True,
         ),
         Solver(
             name="newton-cd",
             function=newton_cd,
             max_iter=1000,
-            handles=lambda objective: objective.loss.is_smooth,
-            requirement="a smooth loss (cross_entropy or squared_hinge)",
-            remedy="raise max_iter or tol, or bring the features to a common scale",
+            handles=_has_smooth_loss,
+            requirement=_SMOOTH_LOSS,
+            remedy=_SCALING,
         ),
         Solver(
             name="dual",
@@ -92,7 +100,7 @@ SOLVERS: dict[str, Solver] = {
             max_iter=1000,
             handles=lambda objective: objective.loss in (Loss.HINGE, Loss.CRAMMER_SINGER),
             requirement="a hinge loss (hinge or crammer_singer)",
-            remedy="raise max_iter or tol, or bring the features to a common scale",
+            remedy=_SCALING,
         ),
         Solver(
             name="sgd",
