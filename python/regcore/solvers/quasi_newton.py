@@ -83,7 +83,7 @@ _LESS = 0.8  # ... the gap by no more than to this share
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
-_FEW_SAMPLES, _FEW_BESIDE_FEATURES = 1500, 0.5  # with which a problem is solved in the row space first
+_FEW_SAMPLES, _FEW_BESIDE_FEATURES = 600, 0.5  # with which a problem is solved in the row space first
 _ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
 
 
