@@ -417,8 +417,8 @@ rc_status rc_dual_run(rc_dual *s, const rc_control *given, int64_t n_centres, in
 
 /* ---------------------------------------------------------------- sums over all samples */
 
-/* What the rows of the samples are multiplied with in their sum: weight * slopes, or `by_class` the weight at the label.
- * 0: with nothing */
+/* What the rows of the samples are multiplied with in their sum: weight * slopes, or `by_class` the weight at the
+ * label. 0: with nothing */
 static int sample_factors(const rc_dual *s, int64_t i, int by_class, int64_t n_rows, double *factors)
 {
     int some = 0;
@@ -478,7 +478,8 @@ static rc_status sum_samples(rc_dual *s, const rc_control *given, int by_class, 
     memset(s->totals[0], 0, (size_t)(n_rows * ld) * sizeof(double));
     for (int64_t first = 0, at = 0, n; first < s->n_active; first = at) {
         for (n = 0; n < s->load && at < s->n_active; at++)
-            if (sample_factors(s, s->active[at], by_class, n_rows, s->factors + n * n_rows)) s->order[n++] = s->active[at];
+            if (sample_factors(s, s->active[at], by_class, n_rows, s->factors + n * n_rows))
+                s->order[n++] = s->active[at];
         if ((first & (SAMPLES_PER_POLL - 1)) < s->load * 2 && asked_to_stop(control, &sum.polled))
             return fail(error, RC_INTERRUPTED, "", "interrupted");
         if (!n) continue;

@@ -133,12 +133,13 @@ static int solve_classes(rc_dual_work *w, int64_t i, double q, double *RC_RESTRI
     if (g_y == 0 && !(largest > 0)) return 0;
 
     /* Relative to the largest score beside y's: without an intercept q is as good as 0 for a sample of zeros, and what
-     * is divided by it would have no digits left for the slopes. The root is not below -1, as some a_j is not below 0. */
+     * is divided by it would have no digits left for the slopes. The root is not below -1, as some a_j is not below 0.
+     */
     const double inverse = 1 / q, origin = box ? s_y - 1 : s_y - 1 + top;
     for (int64_t j = 0; j < padded; j++) a[j] = g[j] + (s[j] - origin) * inverse;
     a[y] = -HUGE_VAL;
-    const double t = g_y + (box ? inverse : -top * inverse);
-    const double theta = box ? box_root(a, padded, t - inverse, t - inverse - g_y) : simplex_root(a, padded, t, fmax(t - g_y, -1));
+    const double t = box ? g_y : g_y - top * inverse;
+    const double theta = box ? box_root(a, padded, t, 0) : simplex_root(a, padded, t, fmax(t - g_y, -1));
     g[y] = 0;
     vdouble sums = d_set(0), changes = d_set(0);
     for (int64_t j = 0; j < padded; j += DOUBLES) {
@@ -321,7 +322,8 @@ RC_INLINE sparse_run dual_load(const rc_csr *x, int64_t first, int64_t end, cons
     return run;
 }
 
-/* row += values * prox(A[columns]): the threshold is taken as the weights are read. `row` is padded to whole vectors. */
+/* row += values * prox(A[columns]): the threshold is taken as the weights are read. `row` is padded to whole vectors.
+ */
 static void prox_scores(const rc_dual_work *w, const sparse_run *run)
 {
     const real *metric = w->metric;
@@ -349,7 +351,8 @@ RC_INLINE void dual_fetch(const rc_csr *x, int64_t row, const real *A, int64_t l
     }
 }
 
-/* The first n of `rows`; all `n_known` of them may be read. A is (D, ldw), its rows padded as sparse.h pads a table's */
+/* The first n of `rows`; all `n_known` of them may be read. A is (D, ldw), its rows padded as sparse.h pads a table's
+ */
 static void dual_csr(rc_dual_work *w, const int64_t *rows, int64_t n, int64_t n_known, const rc_csr *x,
                      const double *factor)
 {
