@@ -516,6 +516,26 @@ class _Descent:
             run.n_failures = 2
         run.n_flat, run.flat_gap = 0, min(reached, run.flat_gap)
 
+    def proximal_step(self) -> Asking[bool]:
+        """A step of the proximal gradient method, which lowers the objective wherever it is not least."""
+        assert self.model is not None
+        run, kinks, D = self.run, self.kinks, self.D
+        before = self.total()
+        length = 1 / (float(self.model.diagonal.max()) + 2 * kinks.l2)
+        for _ in range(_MOST_TRIALS):
+            new = self.z - length * self.gradient
+            norms = kinks.norms(new)
+            new[:, :D] *= np.maximum(1 - length * kinks.strength / np.where(norms > 0, norms, 1), 0)
+            new = self.rounded(new)
+            value, gradient, W, b = yield from self.evaluate(new)
+            after = value + kinks.value(new, 0.0)
+            if after < before - 4 * float(np.finfo(self.dtype).eps) * abs(before):
+                run.value, run.fall, self.moved = value, math.inf, new - self.z
+                self.z, self.gradient, self.W, self.b = new, gradient, W, b
+                return True
+            length /= 4
+        return False
+
     # ------------------------------------------------ phases
 
     def begin(self) -> Asking[None]:
@@ -647,9 +667,13 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
             run.n_failures = 0
             yield from descent.sharpen()
         else:
-            run.n_failures += 1
             descent.pairs.clear()
             run.fall = math.inf  # a new model
+            may_go_on = descent.kinks.strength > 0 and run.n_failures == 1 and not run.epsilon
+            if may_go_on and (yield from descent.proximal_step()):
+                run.n_failures = 0
+            else:
+                run.n_failures += 1
             if run.epsilon:
                 yield from descent.leave_smoothing()
         run.iteration += 1
