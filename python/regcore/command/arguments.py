@@ -230,7 +230,7 @@ def _add_searching(group: argparse._ArgumentGroup) -> None:
         type=kinds.powers,
         metavar="A,B,...",
         help="powers of the features to try, as 1,0.5 for themselves and their square roots (default:"
-        " 1,0.5,0.25 for fractions between 0 and 1, as in histograms and tf-idf, 1 for others)",
+        " 1,0.5,0.25 for dense fractions between 0 and 1, as in histograms, 1 for others)",
     )
     group.add_argument(
         "--folds",
