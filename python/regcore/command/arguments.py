@@ -191,8 +191,8 @@ def _add_power(group: argparse._ArgumentGroup) -> None:
         type=kinds.positive_ratio,
         default=1.0,
         metavar="P",
-        help="raise every value to this power first: 0.5 takes square roots, which suits histograms and"
-        " tf-idf (default 1)",
+        help="raise every value to this power first: 0.5 takes square roots, which suits histograms"
+        " (default 1)",
     )
 
 

@@ -75,9 +75,9 @@ Which penalty, how strong, and what accuracy to expect? Every candidate is train
 on all folds but one, in turn, and scored on the one left out; the best is trained
 again on all samples and saved.
 
-Where all values are fractions between 0 and 1, as in histograms and tf-idf, their
-square and fourth roots are tried, too (--powers), which often do more than any
-penalty. The model remembers what was done.
+Where all values of a dense table are fractions between 0 and 1, as in histograms,
+their square and fourth roots are tried, too (--powers), which often do more than
+any penalty. The model remembers what was done.
 
 The accuracy to expect of it is not the best of the scores, which is too high: the
 choice itself is judged, by a bootstrap over the left-out predictions (Tsamardinos
