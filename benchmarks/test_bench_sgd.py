@@ -128,9 +128,9 @@ def test_epochs(benchmark, split, storage, implementation):
 def test_fista(benchmark, scale, loss, penalty):
     X, y, _, _ = blobs(SHAPE.scaled(scale), 2000)
     objective = regcore.Objective(X, y, loss=loss, penalty=PENALTIES[penalty])
-    benchmark.group = f"fista to 1e-2, {loss} {penalty} {X.shape}"
+    benchmark.group = f"fista, 300 iterations, {loss} {penalty} {X.shape}"
     result = benchmark.pedantic(
-        regcore.fit, (objective,), {"solver": "fista", "tol": 1e-2, "max_iter": 5000}, rounds=2
+        regcore.fit, (objective,), {"solver": "fista", "tol": None, "max_iter": 300}, rounds=2
     )
     benchmark.extra_info.update(passes=result.n_passes)
-    assert result.converged
+    assert objective.dual_gap(result.W, result.b) < 0.5 * objective.value(np.zeros_like(result.W))
