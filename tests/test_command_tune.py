@@ -143,7 +143,7 @@ def test_edges_are_told():
         ),
         settings=SearchSettings(penalties=("l1", "l2", "none"), n_folds=2),
     )
-    assert "of l1 and none the weakest that was tried" in at_the_edge(several)
+    assert "of l1 and of none is the weakest that was tried" in at_the_edge(several)
 
 
 def test_wilson():

@@ -396,10 +396,12 @@ def at_the_edge(found: Found) -> str | None:
         winner = int(np.argmax(found.accuracy[tried]))
         if winner in (0, len(tried) - 1):
             best["weakest" if winner else "strongest"].append(penalty)
-    parts = [f"of {' and '.join(names)} the {which}" for which, names in best.items() if names]
-    if not parts:
-        return None
-    return f"the best strength is {', '.join(parts)} that was tried; others may do better: see --strengths"
+    parts = [
+        f"the best strength of {' and of '.join(names)} is the {which} that was tried"
+        for which, names in best.items()
+        if names
+    ]
+    return f"{', '.join(parts)}; others may do better: see --strengths" if parts else None
 
 
 def expected_accuracy(found: Found) -> Estimate:
