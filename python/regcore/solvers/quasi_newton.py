@@ -527,7 +527,11 @@ class _Descent:
             norms = kinks.norms(new)
             new[:, :D] *= np.maximum(1 - length * kinks.strength / np.where(norms > 0, norms, 1), 0)
             new = self.rounded(new)
-            value, gradient, W, b = yield from self.evaluate(new)
+            try:
+                value, gradient, W, b = yield from self.evaluate(new)
+            except OverflowError:  # a step far too long
+                length /= 4
+                continue
             after = value + kinks.value(new, 0.0)
             if after < before - 4 * float(np.finfo(self.dtype).eps) * abs(before):
                 run.value, run.fall, self.moved = value, math.inf, new - self.z
