@@ -253,7 +253,9 @@ class Run:
             except StopIteration:
                 return
             except BaseException as raised:  # is the solver's, as if it had made the call itself
-                if self.is_over:
+                if (
+                    self.is_over or raised is error
+                ):  # which comes back where `go` was interrupted before it began
                     raise
                 answer, error = None, raised
 
