@@ -24,12 +24,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "kernels.h"
+#include "descent.h"
 
 enum {
     WORK_PER_POLL = 1 << 18, /* numbers of columns between two looks at the clock */
     GATHERED_ROWS = 256,     /* rows of a dense X whose columns are copied together */
-    EXTRAPOLATED = 5,        /* differences of sweeps */
     MOST_HALVINGS = 40,
     MOST_NORM_STEPS = 50,
     DENSE_SHARE = 6, /* a column of CSR with more than this part of the samples is as fast dense, and can be centered */
@@ -37,51 +36,11 @@ enum {
 };
 #define ARMIJO 0.01
 #define ROUNDING 1e-14        /* of an objective */
+#define GRAM_REDUCTION 1e-10  /* as the squared reduction of a step's moves, where they cost little */
 #define LONGEST_MOVE 1e3      /* of the scores, by a step in one weight: root mean square */
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
 #define EXTRAPOLATION_SHIFT 1e-15
-
-/* Columns that were copied together */
-typedef struct chunk {
-    struct chunk *next;
-} chunk;
-
-struct rc_coordinate {
-    rc_problem problem;
-    rc_coordinate_options options;
-    const rc_kernels *k, *wide; /* of the columns; of the samples */
-    int64_t N, D, C, n_active, ld;
-    int is_soft;
-    rc_model_form form;
-    int64_t *active; /* rows of X with a weight */
-    double *weight, *inverse, *label, *targets;
-    rc_column ones;
-    double ones_square;
-
-    /* (C, ld) */
-    double *scores, *gradient, *slope, *curvature, *share, *own, *change, *trial;
-    double *mean, *pull; /* (ld,) */
-    double *b, *old_b, *curvature_b;
-
-    /* the columns of the working set */
-    int32_t *slot; /* (D,): which of them a feature is, or -1 */
-    int64_t n_columns, capacity;
-    int64_t *features;
-    rc_column *columns;
-    double *shift, *square; /* (capacity,) */
-    double *W;              /* (capacity, C) */
-    chunk *chunks;
-
-    /* of a step: a place for every weight that takes part */
-    double *room;
-    int64_t room_size;
-    double value;
-    int has_point;
-    char *memory;
-    struct timespec polled;
-    double work;
-};
 
 static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
 {
@@ -101,8 +60,7 @@ static int64_t column_of(const rc_matrix *X, int64_t k)
 
 static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
 
-/* Whether the host wants to stop, asked after so much work */
-static int asked_to_stop(rc_coordinate *s, const rc_control *control, double work)
+int rc_descent_asked_to_stop(rc_coordinate *s, const rc_control *control, double work)
 {
     struct timespec now;
     s->work += work;
@@ -195,19 +153,6 @@ static void make_model(rc_coordinate *s)
     memset(s->pull, 0, (size_t)s->ld * sizeof(double));
 }
 
-static rc_model_class model_class(const rc_coordinate *s, int64_t c)
-{
-    const int64_t at = c * s->ld;
-    return (rc_model_class){s->form,
-                            s->slope + at,
-                            s->curvature + at,
-                            s->change + at,
-                            s->share ? s->share + at : NULL,
-                            s->own ? s->own + at : NULL,
-                            s->mean,
-                            s->pull};
-}
-
 /* What the change of the scores adds to the loss, by the model: the mean of the slopes before and after, times it */
 static double model_change(const rc_coordinate *s)
 {
@@ -228,32 +173,6 @@ static double model_change(const rc_coordinate *s)
 }
 
 /* ---------------------------------------------------------------- the working set's penalty */
-
-/* A weight that moves, or an intercept */
-typedef struct {
-    const rc_column *x;
-    double *w;
-    int64_t c;
-} moving;
-
-/* A step in progress: the weights that take part, class by class, or feature by feature with a group penalty. */
-typedef struct {
-    const rc_coordinate_work *todo;
-    int in_groups;
-    int64_t n;        /* weights */
-    int64_t n_moving; /* weights that later sweeps visit, and intercepts */
-    moving *moving;
-    double *old, *curvature;     /* (n,) */
-    double *history;             /* (EXTRAPOLATED + 1, n + C) */
-    int64_t *active;             /* places in `columns`, class by class */
-    int64_t *active_starts;      /* (C + 1,) */
-    double *slopes, *curvatures; /* (C,) of a feature */
-    double violation, residual;  /* the largest that were met in a sweep */
-    double numbers;              /* of columns, as they are visited */
-    double moved;                /* the largest curvature * step^2 */
-} step;
-
-static double *weight_at(const rc_coordinate *s, int64_t column, int64_t c) { return s->W + column * s->C + c; }
 
 static double penalty_of(const rc_coordinate *s, const step *t, double share)
 {
@@ -396,16 +315,16 @@ static int sweep(rc_coordinate *s, const rc_control *control, step *t, int first
             const int64_t j = first ? i : t->active[i];
             visit(s, t, &q, c, j, first);
             t->numbers += (double)s->columns[t->todo->columns[j]].n;
-            if (asked_to_stop(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
+            if (rc_descent_asked_to_stop(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
         }
     }
     for (int64_t i = t->in_groups ? starts[0] : 0; t->in_groups && i < starts[1]; i++) {
         const int64_t j = first ? i : t->active[i];
         visit_group(s, t, j, first);
         t->numbers += (double)(s->columns[t->todo->columns[j]].n * s->C);
-        if (asked_to_stop(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
+        if (rc_descent_asked_to_stop(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
     }
-    return asked_to_stop(s, control, (double)(s->ld * s->C));
+    return rc_descent_asked_to_stop(s, control, (double)(s->ld * s->C));
 }
 
 /* The weights that are not zero, for the sweeps to come, and the intercepts */
@@ -424,12 +343,13 @@ static void choose_active(rc_coordinate *s, step *t)
             if (!is_active) continue;
             t->active[n++] = j;
             for (int64_t g = 0; g < width; g++)
-                t->moving[t->n_moving++] = (moving){&s->columns[column], w + g, first + g};
+                t->moving[t->n_moving++] =
+                    (moving){&s->columns[column], w + g, first + g, t->curvature[j * width + g]};
         }
     }
     t->active_starts[n_lists] = n;
     for (int64_t c = 0; c < (s->options.intercept ? s->C : 0); c++)
-        t->moving[t->n_moving++] = (moving){&s->ones, &s->b[c], c};
+        t->moving[t->n_moving++] = (moving){&s->ones, &s->b[c], c, s->curvature_b[c]};
 }
 
 /* ---------------------------------------------------------------- extrapolation */
@@ -615,7 +535,15 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
     choose_active(s, t);
     int64_t n_remembered = 0;
     const double enough = work->reduction * work->reduction * first_move;
-    while (!stopped && n_sweeps < work->max_sweeps && t->moved > enough && t->n_moving > 0) {
+    const int by_gram = !stopped && work->max_sweeps > 1 && rc_descent_has_gram(s, t);
+    if (by_gram) {
+        stopped = rc_descent_by_gram(s, control, t, GRAM_REDUCTION * first_move);
+        if (stopped < 0) {
+            take_back(s, t, 0);
+            return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+        }
+    }
+    while (!by_gram && !stopped && n_sweeps < work->max_sweeps && t->moved > enough && t->n_moving > 0) {
         if (n_remembered == 0) remember(t, n_remembered++);
         stopped = sweep(s, control, t, 0);
         n_sweeps++;
@@ -676,8 +604,7 @@ static void copy_doubles(double *to, const double *from, int64_t n)
     if (n > 0) memcpy(to, from, (size_t)n * sizeof(double));
 }
 
-/* Scores anew from the weights, and the loss there */
-static rc_status evaluate(rc_coordinate *s, rc_error *error)
+rc_status rc_descent_evaluate(rc_coordinate *s, rc_error *error)
 {
     for (int64_t c = 0; c < s->C; c++)
         for (int64_t i = 0; i < s->ld; i++) s->scores[c * s->ld + i] = s->b[c];
@@ -700,7 +627,7 @@ rc_status rc_coordinate_set(rc_coordinate *s, const double *W, const double *b, 
         s->b[c] = b ? b[c] : 0;
         for (int64_t k = 0; k < s->n_columns; k++) s->b[c] += *weight_at(s, k, c) * s->shift[k];
     }
-    const rc_status status = evaluate(s, error);
+    const rc_status status = rc_descent_evaluate(s, error);
     *loss = s->value;
     return status;
 }
@@ -803,7 +730,7 @@ static int gather_dense(rc_coordinate *s, int64_t first, const rc_control *contr
                                       X->row_stride};
             s->k->load_vector(&column, &rows, r, m, padded, base + (j * s->ld + r) * (int64_t)size);
         }
-        if (asked_to_stop(s, control, (double)(m * n) * 4)) return 1;
+        if (rc_descent_asked_to_stop(s, control, (double)(m * n) * 4)) return 1;
     }
     return 0;
 }
@@ -828,7 +755,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
             const int64_t j = s->slot[column_of(X, p)] - first;
             if (j >= 0 && last[j] != i) counts[j]++, last[j] = i; /* the columns of a row may repeat */
         }
-        stopped = asked_to_stop(s, control, (double)(end - begin));
+        stopped = rc_descent_asked_to_stop(s, control, (double)(end - begin));
     }
     for (int64_t j = 0; j < n; j++) total += counts[j] = (counts[j] + 1) / 2 * 2; /* so that values stay aligned */
     chunk *memory = stopped ? NULL : new_chunk(s, (size_t)total * (size + sizeof(int32_t)));
@@ -858,7 +785,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
                 else
                     ((double *)(uintptr_t)x->values)[x->n - 1] += value;
             }
-            stopped = asked_to_stop(s, control, (double)(end - begin));
+            stopped = rc_descent_asked_to_stop(s, control, (double)(end - begin));
         }
     }
     free(counts);
@@ -962,6 +889,7 @@ static size_t layout(rc_coordinate *s, char *memory)
     s->b = carve(memory, &used, s->C, sizeof(double));
     s->old_b = carve(memory, &used, s->C, sizeof(double));
     s->curvature_b = carve(memory, &used, s->C, sizeof(double));
+    s->r = carve(memory, &used, s->C, sizeof(double));
     s->ones.values = carve(memory, &used, s->ld, s->k->real_size);
     s->slot = carve(memory, &used, s->D, sizeof *s->slot);
     if (!several) s->share = NULL;
@@ -1063,6 +991,14 @@ void rc_coordinate_free(rc_coordinate *s)
     free(s->square);
     free(s->W);
     free(s->room);
+    free(s->gram);
+    free(s->list);
+    free(s->list_starts);
+    free(s->V);
+    free(s->u);
+    free(s->given);
+    free(s->places);
+    free(s->excess);
     free(s->memory);
     free(s);
 }

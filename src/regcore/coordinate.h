@@ -162,6 +162,16 @@ static void column_add(const rc_column *x, double factor, double *out)
         for (int64_t i = 0; i < x->n; i += LANES) w_store(out + i, w_load(out + i) + factor * wide_column(x, i));
 }
 
+/* out = h x, at the nonzeros */
+static void column_weigh(const rc_column *x, const double *h, double *out)
+{
+    const real *values = x->values;
+    if (x->rows)
+        for (int64_t j = 0; j < x->n; j++) out[x->rows[j]] = h[x->rows[j]] * values[j];
+    else
+        for (int64_t i = 0; i < x->n; i += LANES) w_store(out + i, w_load(h + i) * wide_column(x, i));
+}
+
 /* Weighted sum of x and of x^2 */
 static double column_moments(const rc_column *x, const double *w, double *square)
 {
@@ -185,6 +195,84 @@ static double column_moments(const rc_column *x, const double *w, double *square
     }
     *square = second;
     return first;
+}
+
+/* Weighted sums of x - shift and of its square; x and w are readable up to n_padded numbers. What lies behind the rows
+ * has a weight of 0, and must not become an infinity before it meets it. */
+static double column_spread(const void *x, const double *w, int64_t n_padded, double shift, double *square)
+{
+    vwide sum = w_zero(), squares = w_zero();
+    for (int64_t i = 0; i < n_padded; i += LANES) {
+        const vwide above = v_widen(v_load((const real *)x + i)) - shift, share = w_load(w + i) * above;
+        sum += share;
+        squares += share * above;
+    }
+    *square = w_sum(squares);
+    return w_sum(sum);
+}
+
+/* ---------------------------------------------------------------- slopes of all weights */
+
+/* Of v = shrink V + gain given - lost M (given NULL: shrink V): the largest |v|, and in *squares the sum of the squares
+ * of what is beyond l1 */
+static double slope_excess(const void *V, const void *given, const void *M, double shrink, double gain, double lost,
+                           double l1, int64_t n, double *squares)
+{
+    const real *x = V, *g = given, *m = M, s = (real)shrink, a = (real)gain, b = (real)lost, t = (real)l1;
+    vreal largest = v_set(0);
+    vwide sum = w_zero();
+    double most = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vreal v = s * v_load(x + i);
+        if (g) v += a * v_load(g + i) - b * v_load(m + i);
+        v = v_max(v, -v);
+        largest = v_max(v, largest);
+        if (!squares) continue;
+        const vwide beyond = v_widen(v_max(v - t, v_set(0)));
+        sum += beyond * beyond;
+    }
+    double square = w_sum(sum);
+    real lanes[LANES];
+    v_store(lanes, largest);
+    for (int j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
+    for (; i < n; i++) {
+        real v = s * x[i];
+        if (g) v += a * g[i] - b * m[i];
+        v = v < 0 ? -v : v;
+        const double beyond = v > t ? v - t : 0;
+        most = v > most ? v : most;
+        square += beyond * beyond;
+    }
+    if (squares) *squares += square;
+    return most;
+}
+
+/* Writes the places of |V| > bound into `places`, ascending; returns how many there are. */
+static int64_t find_beyond(const void *V, double bound, int64_t n, int64_t *places)
+{
+    enum { RUN = 4 * LANES };
+    const real *x = V;
+    int64_t found = 0;
+    for (int64_t first = 0; first < n; first += RUN) {
+        const int64_t end = first + RUN < n ? first + RUN : n;
+        if (end - first == RUN) { /* mostly there is none */
+            vreal largest = v_set(0);
+            RC_UNROLL for (int u = 0; u < 4; u++)
+            {
+                const vreal v = v_load(x + first + u * LANES);
+                largest = v_max(v_max(v, -v), largest);
+            }
+            real lanes[LANES];
+            int some = 0;
+            v_store(lanes, largest);
+            for (int j = 0; j < LANES; j++) some |= lanes[j] > bound;
+            if (!some) continue;
+        }
+        for (int64_t i = first; i < end; i++)
+            if (x[i] > bound || -x[i] > bound) places[found++] = i;
+    }
+    return found;
 }
 
 /* values = factor (values - center) */

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "columns.h"
+#include "features.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -789,6 +790,26 @@ static double sum_weights(const rc_problem *problem, const rc_rows *rows, int64_
     return sum;
 }
 
+static rc_status check_binary(const rc_problem *problem, rc_error *error)
+{
+    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+    return RC_OK;
+}
+
+/* 1 / sum of the weights, of each model */
+static rc_status find_scales(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                             double *scale, rc_error *error)
+{
+    for (int64_t m = 0; m < problem->n_models; m++) {
+        const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
+        if (!(sum > 0))
+            return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
+        scale[m] = 1 / sum;
+    }
+    return RC_OK;
+}
+
 /* What rc_evaluate, rc_conjugate and rc_adjoint share; `slopes` is what tells them apart. */
 static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                           const rc_control *control, block_slopes *slopes, const rc_dual_point *point, rc_gradient *out,
@@ -797,8 +818,8 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
     rc_status status =
         check_call(problem, rows, parameters, slopes == block_adjoint ? NEEDS_Y : NEEDS_W | NEEDS_Y, error);
     if (status != RC_OK) return status;
-    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
-        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+    status = check_binary(problem, error);
+    if (status != RC_OK) return status;
 
     call c;
     const int with_gradient = out->grad_W || out->grad_b;
@@ -807,11 +828,7 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
     c.point = point;
     double *scale = malloc((size_t)problem->n_models * sizeof *scale);
     if (!scale) status = RC_ERROR_MEMORY;
-    for (int64_t m = 0; m < problem->n_models && status == RC_OK; m++) {
-        const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
-        scale[m] = 1 / sum;
-        if (!(sum > 0)) status = fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
-    }
+    if (status == RC_OK) status = find_scales(problem, rows, parameters, scale, error);
     if (status == RC_OK) {
         const rc_plan *p = &c.plan;
         c.out = out;
@@ -865,12 +882,30 @@ rc_status rc_conjugate(const rc_problem *problem, const rc_rows *rows, const rc_
     return evaluate(problem, rows, &q, control, block_conjugates, point, &out, error);
 }
 
+static rc_status adjoint_by_features(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                                     const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out,
+                                     rc_error *error)
+{
+    rc_status status = check_call(problem, rows, parameters, NEEDS_Y, error);
+    if (status == RC_OK) status = check_binary(problem, error);
+    if (status != RC_OK) return status;
+    double *scale = malloc((size_t)problem->n_models * sizeof *scale);
+    if (!scale) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    status = find_scales(problem, rows, parameters, scale, error);
+    if (status == RC_OK)
+        status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
+    free(scale);
+    if (status == RC_ERROR_MEMORY) return fail(error, status, "", "out of memory");
+    return status == RC_INTERRUPTED ? fail(error, status, "", "interrupted") : status;
+}
+
 rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                      const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out, rc_error *error)
 {
     rc_parameters q = *parameters;
     q.W = q.b = NULL;
     q.penalty = (rc_penalty){0, 0, 0};
+    if (rc_shares_features(problem, rows)) return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
     const rc_dual_point point = {u, u_stride, NULL, NULL, NULL};
     rc_gradient slopes = {NULL, out->grad_W, out->grad_b};
     return evaluate(problem, rows, &q, control, block_adjoint, &point, &slopes, error);
