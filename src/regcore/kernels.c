@@ -86,6 +86,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .column_step = column_step,
     .column_add = column_add,
     .column_weigh = column_weigh,
+    .column_products = column_products,
     .column_moments = column_moments,
     .column_standardize = column_standardize,
     .column_spread = column_spread,

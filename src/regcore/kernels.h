@@ -298,6 +298,7 @@ typedef struct {
     void (*column_step)(const rc_column *x, const rc_model_class *q, double delta);
     void (*column_add)(const rc_column *x, double factor, double *out);
     void (*column_weigh)(const rc_column *x, const double *h, double *out);
+    void (*column_products)(const rc_column *const *x, int64_t n, const double *z, double *out); /* x[j] . z */
     double (*column_moments)(const rc_column *x, const double *w, double *square);
     void (*column_standardize)(void *values, int64_t n, double center, double factor);
     double (*slope_excess)(const void *V, const void *given, const void *M, double shrink, double gain, double lost,
