@@ -22,9 +22,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "kernels.h"
+#include "poll.h"
 
 enum {
     WORK_PER_POLL = 1 << 18, /* numbers of columns between two looks at the clock */
@@ -83,36 +84,13 @@ struct rc_coordinate {
     double work;
 };
 
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
 /* Whether the host wants to stop, asked after so much work */
-static int asked_to_stop(rc_coordinate *s, const rc_control *control, double work)
+static int worked(rc_coordinate *s, const rc_control *control, double work)
 {
-    struct timespec now;
     s->work += work;
-    if (s->work < WORK_PER_POLL || !control->poll) return 0;
+    if (s->work < WORK_PER_POLL) return 0;
     s->work = 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - s->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    s->polled = now;
-    return control->poll(control->poll_context);
+    return asked_to_stop(control, &s->polled);
 }
 
 /* ---------------------------------------------------------------- the loss and its model */
@@ -396,16 +374,16 @@ static int sweep(rc_coordinate *s, const rc_control *control, step *t, int first
             const int64_t j = first ? i : t->active[i];
             visit(s, t, &q, c, j, first);
             t->numbers += (double)s->columns[t->todo->columns[j]].n;
-            if (asked_to_stop(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
+            if (worked(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
         }
     }
     for (int64_t i = t->in_groups ? starts[0] : 0; t->in_groups && i < starts[1]; i++) {
         const int64_t j = first ? i : t->active[i];
         visit_group(s, t, j, first);
         t->numbers += (double)(s->columns[t->todo->columns[j]].n * s->C);
-        if (asked_to_stop(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
+        if (worked(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
     }
-    return asked_to_stop(s, control, (double)(s->ld * s->C));
+    return worked(s, control, (double)(s->ld * s->C));
 }
 
 /* The weights that are not zero, for the sweeps to come, and the intercepts */
@@ -803,7 +781,7 @@ static int gather_dense(rc_coordinate *s, int64_t first, const rc_control *contr
                                       X->row_stride};
             s->k->load_vector(&column, &rows, r, m, padded, base + (j * s->ld + r) * (int64_t)size);
         }
-        if (asked_to_stop(s, control, (double)(m * n) * 4)) return 1;
+        if (worked(s, control, (double)(m * n) * 4)) return 1;
     }
     return 0;
 }
@@ -828,7 +806,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
             const int64_t j = s->slot[column_of(X, p)] - first;
             if (j >= 0 && last[j] != i) counts[j]++, last[j] = i; /* the columns of a row may repeat */
         }
-        stopped = asked_to_stop(s, control, (double)(end - begin));
+        stopped = worked(s, control, (double)(end - begin));
     }
     for (int64_t j = 0; j < n; j++) total += counts[j] = (counts[j] + 1) / 2 * 2; /* so that values stay aligned */
     chunk *memory = stopped ? NULL : new_chunk(s, (size_t)total * (size + sizeof(int32_t)));
@@ -858,7 +836,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
                 else
                     ((double *)(uintptr_t)x->values)[x->n - 1] += value;
             }
-            stopped = asked_to_stop(s, control, (double)(end - begin));
+            stopped = worked(s, control, (double)(end - begin));
         }
     }
     free(counts);
