@@ -14,7 +14,7 @@ from problems import Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# A shell's background job starts with SIGINT ignored: a test's interrupt would never arrive, and its fit never end.
+# A shell's background job starts with SIGINT ignored: no interrupt would arrive, and such a fit never end.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
