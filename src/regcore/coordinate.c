@@ -22,12 +22,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "descent.h"
 
 enum {
-    WORK_PER_POLL = 1 << 18, /* numbers of columns between two looks at the clock */
     GATHERED_ROWS = 256,     /* rows of a dense X whose columns are copied together */
     MOST_HALVINGS = 40,
     MOST_NORM_STEPS = 50,
@@ -41,37 +40,6 @@ enum {
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
 #define EXTRAPOLATION_SHIFT 1e-15
-
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-int rc_descent_asked_to_stop(rc_coordinate *s, const rc_control *control, double work)
-{
-    struct timespec now;
-    s->work += work;
-    if (s->work < WORK_PER_POLL || !control->poll) return 0;
-    s->work = 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - s->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    s->polled = now;
-    return control->poll(control->poll_context);
-}
 
 /* ---------------------------------------------------------------- the loss and its model */
 
@@ -218,9 +186,32 @@ static void visit_intercept(rc_coordinate *s, step *t, int64_t c, int first)
     const double slope = s->k->column_slope(&s->ones, &q, first ? &s->curvature_b[c] : NULL);
     if (first) s->curvature_b[c] = bounded_below(s->curvature_b[c], slope, s->ones_square);
     const double delta = -slope / s->curvature_b[c];
-    t->residual = fmax(t->residual, fabs(slope));
-    t->moved = fmax(t->moved, -slope * delta);
+    t->residual = larger(t->residual, fabs(slope));
+    t->moved = larger(t->moved, -slope * delta);
     if (delta != 0) move(s, &s->ones, &q, &s->b[c], s->b[c] + delta);
+}
+
+/* How far the least subgradient along a weight is from zero */
+static double violation_of(double slope, double w, double l1)
+{
+    return w > 0 ? fabs(slope + l1) : w < 0 ? fabs(slope - l1) : larger(fabs(slope) - l1, 0);
+}
+
+/* The same of all weights of a feature */
+static double group_violation(const double *slopes, const double *w, int64_t C, double group)
+{
+    double norm = 0, square = 0, violation = 0;
+    for (int64_t c = 0; c < C; c++) {
+        norm += w[c] * w[c];
+        square += slopes[c] * slopes[c];
+    }
+    if (norm == 0) return larger(sqrt(square) - group, 0);
+    norm = sqrt(norm);
+    for (int64_t c = 0; c < C; c++) {
+        const double g = slopes[c] + group * w[c] / norm;
+        violation += g * g;
+    }
+    return sqrt(violation);
 }
 
 /* The weight of class c in column j of the list: the least of the model along it, exactly */
@@ -239,9 +230,8 @@ static void visit(rc_coordinate *s, step *t, const rc_model_class *q, int64_t c,
     if (first) t->curvature[j] = bounded_below(t->curvature[j], slope, s->square[column]) + 2 * l2;
     const double h = t->curvature[j], aim = h * *w - slope;
     const double to = aim > l1 ? (aim - l1) / h : aim < -l1 ? (aim + l1) / h : 0;
-    const double violation = *w > 0 ? fabs(slope + l1) : *w < 0 ? fabs(slope - l1) : fmax(fabs(slope) - l1, 0);
-    t->violation = fmax(t->violation, violation);
-    t->moved = fmax(t->moved, h * (to - *w) * (to - *w));
+    t->violation = larger(t->violation, violation_of(slope, *w, l1));
+    t->moved = larger(t->moved, h * (to - *w) * (to - *w));
     if (to != *w) move(s, x, q, w, to);
 }
 
@@ -272,7 +262,6 @@ static void visit_group(rc_coordinate *s, step *t, int64_t j, int first)
     const double group = t->todo->penalty.group, l2 = t->todo->penalty.l2;
     const rc_column *x = &s->columns[column];
     double *w = weight_at(s, column, 0), *h = t->curvature + j * C, *old = t->old + j * C;
-    double norm = 0, slopes = 0, violation = 0;
     for (int64_t c = 0; c < C && first; c++) old[c] = w[c];
     if (s->square[column] == 0) {
         for (int64_t c = 0; c < C; c++) w[c] = 0;
@@ -282,20 +271,13 @@ static void visit_group(rc_coordinate *s, step *t, int64_t j, int first)
         const rc_model_class q = model_class(s, c);
         t->slopes[c] = s->k->column_slope(x, &q, first ? &h[c] : NULL) + 2 * l2 * w[c];
         if (first) h[c] = bounded_below((C > 1 ? 2 : 1) * h[c], t->slopes[c], s->square[column]) + 2 * l2;
-        norm += w[c] * w[c];
-        slopes += t->slopes[c] * t->slopes[c];
         t->curvatures[c] = h[c] * w[c] - t->slopes[c]; /* the aim */
     }
-    norm = sqrt(norm);
-    for (int64_t c = 0; c < C && norm > 0; c++) {
-        const double g = t->slopes[c] + group * w[c] / norm;
-        violation += g * g;
-    }
-    t->violation = fmax(t->violation, norm > 0 ? sqrt(violation) : fmax(sqrt(slopes) - group, 0));
+    t->violation = larger(t->violation, group_violation(t->slopes, w, C, group));
     const double r = group_norm(t->curvatures, h, C, group);
     for (int64_t c = 0; c < C; c++) {
         const double to = r > 0 ? t->curvatures[c] * r / (h[c] * r + group) : 0, delta = to - w[c];
-        t->moved = fmax(t->moved, h[c] * delta * delta);
+        t->moved = larger(t->moved, h[c] * delta * delta);
         if (delta == 0) continue;
         const rc_model_class q = model_class(s, c);
         move(s, x, &q, &w[c], to);
@@ -315,16 +297,16 @@ static int sweep(rc_coordinate *s, const rc_control *control, step *t, int first
             const int64_t j = first ? i : t->active[i];
             visit(s, t, &q, c, j, first);
             t->numbers += (double)s->columns[t->todo->columns[j]].n;
-            if (rc_descent_asked_to_stop(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
+            if (worked(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
         }
     }
     for (int64_t i = t->in_groups ? starts[0] : 0; t->in_groups && i < starts[1]; i++) {
         const int64_t j = first ? i : t->active[i];
         visit_group(s, t, j, first);
         t->numbers += (double)(s->columns[t->todo->columns[j]].n * s->C);
-        if (rc_descent_asked_to_stop(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
+        if (worked(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
     }
-    return rc_descent_asked_to_stop(s, control, (double)(s->ld * s->C));
+    return worked(s, control, (double)(s->ld * s->C));
 }
 
 /* The weights that are not zero, for the sweeps to come, and the intercepts */
@@ -514,6 +496,47 @@ static size_t layout_step(const rc_coordinate *s, step *t, char *memory)
     return used;
 }
 
+/* The largest slopes at the point, of the weights that take part less what the penalty allows, and of intercepts */
+static void measure(const rc_coordinate *s, step *t, rc_coordinate_progress *out)
+{
+    enum { AT_ONCE = 64 };
+    const rc_coordinate_work *work = t->todo;
+    const rc_column *x[AT_ONCE];
+    double slopes[AT_ONCE];
+    out->violation = out->residual = 0;
+    for (int64_t c = 0; c < (s->options.intercept ? s->C : 0); c++) {
+        double sum = 0;
+        for (int64_t i = 0; i < s->n_active; i++) sum += s->gradient[c * s->ld + i];
+        out->residual = larger(out->residual, fabs(sum));
+    }
+    for (int64_t c = 0; c < (t->in_groups ? 0 : s->C); c++)
+        for (int64_t j = work->starts[c], n; j < work->starts[c + 1]; j += n) {
+            n = work->starts[c + 1] - j < AT_ONCE ? work->starts[c + 1] - j : AT_ONCE;
+            for (int64_t i = 0; i < n; i++) x[i] = &s->columns[work->columns[j + i]];
+            s->k->column_products(x, n, s->gradient + c * s->ld, slopes);
+            for (int64_t i = 0; i < n; i++) {
+                const int64_t column = work->columns[j + i];
+                if (s->square[column] == 0) continue;
+                const double w = *weight_at(s, column, c);
+                out->violation = larger(
+                    out->violation, violation_of(slopes[i] + 2 * work->penalty.l2 * w, w, work->penalty.l1));
+                t->numbers += (double)x[i]->n;
+            }
+        }
+    for (int64_t j = work->starts[0]; t->in_groups && j < work->starts[1]; j++) {
+        const int64_t column = work->columns[j];
+        const double *w = weight_at(s, column, 0);
+        if (s->square[column] == 0) continue;
+        x[0] = &s->columns[column];
+        for (int64_t c = 0; c < s->C; c++) {
+            s->k->column_products(x, 1, s->gradient + c * s->ld, &t->slopes[c]);
+            t->slopes[c] += 2 * work->penalty.l2 * w[c];
+        }
+        out->violation = larger(out->violation, group_violation(t->slopes, w, s->C, work->penalty.group));
+        t->numbers += (double)(x[0]->n * s->C);
+    }
+}
+
 static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control, rc_coordinate_progress *out,
                            rc_error *error)
 {
@@ -529,8 +552,6 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
 
     int stopped = sweep(s, control, t, 1);
     const double first_move = t->moved;
-    out->violation = t->violation;
-    out->residual = t->residual;
     int64_t n_sweeps = 1;
     choose_active(s, t);
     int64_t n_remembered = 0;
@@ -560,6 +581,7 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
     out->share = line_search(s, t);
     out->penalty = penalty_of(s, t, out->share);
     if (out->share < 1) take_back(s, t, out->share);
+    measure(s, t, out);
     out->loss = s->value;
     out->numbers = t->numbers;
     out->n_sweeps += n_sweeps;
@@ -730,7 +752,7 @@ static int gather_dense(rc_coordinate *s, int64_t first, const rc_control *contr
                                       X->row_stride};
             s->k->load_vector(&column, &rows, r, m, padded, base + (j * s->ld + r) * (int64_t)size);
         }
-        if (rc_descent_asked_to_stop(s, control, (double)(m * n) * 4)) return 1;
+        if (worked(s, control, (double)(m * n) * 4)) return 1;
     }
     return 0;
 }
@@ -755,7 +777,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
             const int64_t j = s->slot[column_of(X, p)] - first;
             if (j >= 0 && last[j] != i) counts[j]++, last[j] = i; /* the columns of a row may repeat */
         }
-        stopped = rc_descent_asked_to_stop(s, control, (double)(end - begin));
+        stopped = worked(s, control, (double)(end - begin));
     }
     for (int64_t j = 0; j < n; j++) total += counts[j] = (counts[j] + 1) / 2 * 2; /* so that values stay aligned */
     chunk *memory = stopped ? NULL : new_chunk(s, (size_t)total * (size + sizeof(int32_t)));
@@ -785,7 +807,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
                 else
                     ((double *)(uintptr_t)x->values)[x->n - 1] += value;
             }
-            stopped = rc_descent_asked_to_stop(s, control, (double)(end - begin));
+            stopped = worked(s, control, (double)(end - begin));
         }
     }
     free(counts);

@@ -5,9 +5,8 @@
 #ifndef REGCORE_DESCENT_H
 #define REGCORE_DESCENT_H
 
-#include <time.h>
-
 #include "kernels.h"
+#include "poll.h"
 
 enum { EXTRAPOLATED = 5 }; /* differences of sweeps */
 
@@ -106,8 +105,17 @@ typedef struct {
     double moved;                /* the largest curvature * step^2 */
 } step;
 
+static inline double larger(double a, double b) { return a > b ? a : b; }
+
 /* Whether the host wants to stop, asked after so much work */
-int rc_descent_asked_to_stop(rc_coordinate *s, const rc_control *control, double work);
+static inline int worked(rc_coordinate *s, const rc_control *control, double work)
+{
+    enum { WORK_PER_POLL = 1 << 18 }; /* numbers of columns between two looks at the clock */
+    s->work += work;
+    if (s->work < WORK_PER_POLL) return 0;
+    s->work = 0;
+    return asked_to_stop(control, &s->polled);
+}
 
 /* Scores anew from the weights, and the loss there */
 rc_status rc_descent_evaluate(rc_coordinate *s, rc_error *error);

@@ -14,11 +14,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "columns.h"
 #include "features.h"
 #include "plan.h"
+#include "poll.h"
 #include "threads.h"
 
 /* ---------------------------------------------------------------- memory */
@@ -125,20 +126,10 @@ struct call {
     int64_t n_class_tasks;
 };
 
-static char *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 /* The calling thread asks its host now and then whether to go on. */
 static void poll_host(call *c, int thread)
 {
-    struct timespec now;
-    if (thread != 0 || !c->control->poll) return;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return;
-    c->polled = now;
-    if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
+    if (thread == 0 && asked_to_stop(c->control, &c->polled)) rc_flag_raise(&c->stop);
 }
 
 static const rc_occurring *occurring_of(const call *c) { return c->columns_memory ? &c->occurring : NULL; }
@@ -603,12 +594,6 @@ static void finish_gradient(call *c)
 }
 
 /* ---------------------------------------------------------------- what went wrong */
-
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
 
 /* A score was not finite: says which number of X, W or b is to blame. */
 static rc_status blame(const call *c, rc_error *error)

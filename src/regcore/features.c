@@ -9,10 +9,11 @@
  */
 #include "features.h"
 
-#include <string.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
+#include "access.h"
+#include "poll.h"
 #include "threads.h"
 
 enum {
@@ -51,9 +52,6 @@ typedef struct {
     struct timespec polled;
 } call;
 
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-static char *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
 int rc_shares_features(const rc_problem *problem, const rc_rows *rows)
 {
     const rc_matrix *X = &problem->X;
@@ -64,13 +62,7 @@ int rc_shares_features(const rc_problem *problem, const rc_rows *rows)
 /* The calling thread asks its host now and then whether to go on. */
 static void poll_host(call *c, int thread)
 {
-    struct timespec now;
-    if (thread != 0 || !c->control->poll) return;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return;
-    c->polled = now;
-    if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
+    if (thread == 0 && asked_to_stop(c->control, &c->polled)) rc_flag_raise(&c->stop);
 }
 
 /* How strips are read: columns where they lie together, else rows */
@@ -244,7 +236,6 @@ rc_status rc_adjoint_by_features(const rc_problem *problem, const rc_rows *rows,
               .D = problem->X.n_columns,
               .C = problem->n_classes,
               .MC = problem->n_models * problem->n_classes};
-    const size_t size = c.k->real_size;
     void *y, *w, *T;
     c.ld = round_up(c.N, c.k->row_tile) + c.k->lanes;
     c.n_strips = c.D / STRIP; /* the last one has what is left over, too */
@@ -258,13 +249,8 @@ rc_status rc_adjoint_by_features(const rc_problem *problem, const rc_rows *rows,
     layout(&c, n_threads, memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT, &y, &w, &T);
     make_slopes(&c, u, u_stride, y, w, T);
     if (out->grad_W) rc_parallel_for(c.n_strips, n_threads, sum_strip, &c);
-    for (int64_t i = 0; out->grad_b && i < c.MC; i++) {
-        const double slope = scale[i / c.C] * c.total_b[i];
-        if (size == 4)
-            ((float *)out->grad_b)[i] = (float)slope;
-        else
-            ((double *)out->grad_b)[i] = slope;
-    }
+    for (int64_t i = 0; out->grad_b && i < c.MC; i++)
+        put(out->grad_b, i, parameters->real, scale[i / c.C] * c.total_b[i]);
     free(memory);
     return rc_flag_raised(&c.stop) ? RC_INTERRUPTED : RC_OK;
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "descent.h"
 
 enum {
@@ -28,6 +29,7 @@ typedef struct {
     double *factor; /* (n, ld) */
     double *x;
     int64_t *support;
+    const rc_column **columns;
 } system_of_weights;
 
 int rc_descent_has_gram(const rc_coordinate *s, const step *t)
@@ -56,6 +58,7 @@ static size_t layout(system_of_weights *y, int64_t n, int64_t n_samples, char *m
     y->before = carve(memory, &used, y->ld, sizeof(double));
     y->x = carve(memory, &used, y->ld + BLOCK, sizeof(double));
     y->support = carve(memory, &used, n, sizeof(int64_t));
+    y->columns = carve(memory, &used, n, sizeof *y->columns);
     y->z = carve(memory, &used, n_samples, sizeof(double));
     y->h = carve(memory, &used, n_samples, sizeof(double));
     return used;
@@ -87,45 +90,39 @@ static void forget(const rc_coordinate *s, const rc_column *x, const rc_column *
 /* H and g; 1: asked to stop */
 static int make_system(rc_coordinate *s, const rc_control *control, step *t, system_of_weights *y)
 {
-    rc_model_class weighted = {.form = RC_ONE_OUTPUT_MODEL, .slope = y->z}; /* so that a slope is a product with z */
     const rc_column *last = NULL;
+    for (int64_t i = 0; i < y->n; i++) y->columns[i] = t->moving[i].x;
     for (int64_t i = 0; i < y->n; i++) {
         const moving *a = &t->moving[i];
         const rc_model_class q = model_class(s, a->c);
-        double numbers = 0;
+        double *row = y->H + i * y->ld, numbers = (double)a->x->n * (double)(y->n - i);
         y->w[i] = *a->w;
         y->g[i] = s->k->column_slope(a->x, &q, NULL);
-        int64_t of_class = -1;
-        for (int64_t j = i; j < y->n; j++) {
-            const moving *b = &t->moving[j];
-            if (b->c != of_class) {
-                of_class = b->c;
-                if (last != a->x) forget(s, last, a->x, y->z);
-                s->k->column_weigh(a->x, second_derivatives(s, a->c, b->c, y->h), y->z);
-                last = a->x;
-                numbers += (double)s->ld;
-            }
-            const double product = s->k->column_slope(b->x, &weighted, NULL);
-            y->H[i * y->ld + j] = y->H[j * y->ld + i] = product;
-            numbers += (double)b->x->n;
+        for (int64_t j = i, n; j < y->n; j += n) { /* of a class each */
+            for (n = 1; j + n < y->n && t->moving[j + n].c == t->moving[j].c; n++) continue;
+            if (last != a->x) forget(s, last, a->x, y->z);
+            last = a->x;
+            s->k->column_weigh(a->x, second_derivatives(s, a->c, t->moving[j].c, y->h), y->z);
+            s->k->column_products(y->columns + j, n, y->z, row + j);
+            numbers += (double)s->ld;
         }
-        double *diagonal = &y->H[i * y->ld + i];
-        if (!(*diagonal >= a->curvature)) *diagonal = a->curvature; /* which is bounded below, and has that of L2 */
+        if (!(row[i] >= a->curvature)) row[i] = a->curvature; /* which is bounded below, and has that of L2 */
+        for (int64_t j = i + 1; j < y->n; j++) y->H[j * y->ld + i] = row[j];
+        for (int64_t j = y->n; j < y->ld; j++) row[j] = 0;
         t->numbers += numbers;
-        if (rc_descent_asked_to_stop(s, control, numbers)) return 1;
+        if (worked(s, control, numbers)) return 1;
     }
     return 0;
 }
 
-static void move_along(system_of_weights *y, int64_t j, double delta)
+static void move_along(const rc_coordinate *s, system_of_weights *y, int64_t j, double delta)
 {
-    const double *row = y->H + j * y->ld;
-    double *g = y->g;
-    for (int64_t i = 0; i < y->n; i++) g[i] += delta * row[i];
+    const rc_pair row = {.s = y->H + j * y->ld};
+    s->wide->pair_add(&row, delta, y->ld, y->g);
 }
 
 /* A visit to every weight and intercept; whether all signs are what they were */
-static int sweep_system(system_of_weights *y, const step *t, int64_t n_weights, double *moved)
+static int sweep_system(const rc_coordinate *s, system_of_weights *y, const step *t, int64_t n_weights, double *moved)
 {
     const double l1 = t->todo->penalty.l1;
     int same = 1;
@@ -136,9 +133,9 @@ static int sweep_system(system_of_weights *y, const step *t, int64_t n_weights, 
         const double delta = to - w;
         if (delta == 0) continue;
         if (j < n_weights && (w > 0) - (w < 0) != (to > 0) - (to < 0)) same = 0;
-        *moved = fmax(*moved, h * delta * delta);
+        *moved = larger(*moved, h * delta * delta);
         y->w[j] = to;
-        move_along(y, j, delta);
+        move_along(s, y, j, delta);
     }
     return same;
 }
@@ -196,7 +193,7 @@ static int solve_for_signs(const rc_coordinate *s, system_of_weights *y, const s
         const int64_t j = y->support[i];
         const double to = j == hit ? 0 : y->w[j] + share * y->x[i], delta = to - y->w[j];
         y->w[j] = to;
-        if (delta != 0) move_along(y, j, delta);
+        if (delta != 0) move_along(s, y, j, delta);
     }
     return 1;
 }
@@ -222,7 +219,7 @@ int rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, dou
     int is_regular = 1;
     for (int64_t i = 0; i < MOST_SWEEPS; i++) {
         double moved;
-        const int same = sweep_system(&y, t, n_weights, &moved);
+        const int same = sweep_system(s, &y, t, n_weights, &moved);
         if (moved <= enough) break;
         if (same && is_regular) is_regular = solve_for_signs(s, &y, t, n_weights);
     }

@@ -8,9 +8,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "kernels.h"
+#include "poll.h"
 #include "threads.h"
 
 enum { CHUNK = 1024, BLOCK = 16, STRIP = 128, WORK_PER_THREAD = 1 << 17 };
@@ -38,11 +39,6 @@ static double weight_at(const rc_problem *p, int64_t i)
     return one_row.dtype == RC_FLOAT32 ? *(const float *)(const void *)at : *(const double *)(const void *)at;
 }
 
-static int64_t index_at(const void *indices, rc_dtype dtype, int64_t i)
-{
-    return dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
-}
-
 /* Sums over rows [first, end) of the CSR matrix; x: a number, held: of D, 0 */
 static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, double *held, double *shift, double *sum,
                         double *square, double *weight)
@@ -50,10 +46,10 @@ static void sparse_sums(statistics *s, int64_t first, int64_t end, double *x, do
     const rc_matrix *X = &s->problem->X;
     for (int64_t i = first; i < end; i++) {
         const double w = weight_at(s->problem, i);
-        const int64_t stop = index_at(X->indptr, X->index_dtype, i + 1);
+        const int64_t stop = row_start(X, i + 1);
         *weight += w;
-        for (int64_t k = index_at(X->indptr, X->index_dtype, i); k < stop; k++) {
-            const int64_t d = index_at(X->indices, X->index_dtype, k);
+        for (int64_t k = row_start(X, i); k < stop; k++) {
+            const int64_t d = column_of(X, k);
             const char *at = (const char *)X->data + k * rc_item_size(X->dtype);
             s->k->pack_rows(&at, X->dtype, rc_item_size(X->dtype), 1, 1, x, 1);
             if (held[d] == 0) shift[d] = *x;
@@ -136,13 +132,7 @@ static void join_chunk(void *context, int buffer)
 /* The calling thread asks its host now and then whether to go on. */
 static void poll_host(statistics *s, int thread)
 {
-    struct timespec now;
-    if (thread != 0 || !s->control->poll) return;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - s->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return;
-    s->polled = now;
-    if (s->control->poll(s->control->poll_context)) rc_flag_raise(&s->stop);
+    if (thread == 0 && asked_to_stop(s->control, &s->polled)) rc_flag_raise(&s->stop);
 }
 
 static void chunk_statistics(void *context, int64_t chunk, int thread)
@@ -231,15 +221,12 @@ rc_status rc_column_statistics(const rc_problem *problem, const rc_control *cont
     rc_parallel_for(n_tasks, n_threads, by_features ? strip_statistics : chunk_statistics, &s);
     rc_status status = RC_OK;
     if (rc_flag_raised(&s.stop)) {
-        status = RC_INTERRUPTED;
-        if (error) *error = (rc_error){"", "interrupted", -1, -1, 0};
+        status = fail(error, RC_INTERRUPTED, "", "interrupted");
     } else if (rc_flag_raised(&s.not_finite)) {
         const rc_rows all = {NULL, 0, 1, problem->X.n_rows};
         status = RC_ERROR_NOT_FINITE;
-        if (!rc_find_not_finite(problem, &all, error)) {
-            status = RC_ERROR_OVERFLOW;
-            if (error) *error = (rc_error){"X", "finite, but its variance overflows float64", -1, -1, 0};
-        }
+        if (!rc_find_not_finite(problem, &all, error))
+            status = fail(error, RC_ERROR_OVERFLOW, "X", "finite, but its variance overflows float64");
     }
     for (int64_t d = 0; d < D && status == RC_OK; d++) {
         /* what rounding leaves of a constant column is not a scale */

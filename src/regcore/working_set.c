@@ -8,30 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "descent.h"
-
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
 
 static rc_status no_memory(rc_error *error) { return fail(error, RC_ERROR_MEMORY, "", "out of memory"); }
 
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
+static double real_at(const rc_coordinate *s, const void *x, int64_t i) { return number(x, i, s->options.real); }
 
-static double real_at(const rc_coordinate *s, const void *x, int64_t i)
-{
-    return s->options.real == RC_FLOAT32 ? ((const float *)x)[i] : ((const double *)x)[i];
-}
-
-static void set_real(const rc_coordinate *s, void *x, int64_t i, double value)
-{
-    if (s->options.real == RC_FLOAT32)
-        ((float *)x)[i] = (float)value;
-    else
-        ((double *)x)[i] = value;
-}
+static void set_real(const rc_coordinate *s, void *x, int64_t i, double value) { put(x, i, s->options.real, value); }
 
 static int64_t n_labels(const rc_coordinate *s) { return s->C > 1 ? s->C : 2; }
 
@@ -83,7 +67,7 @@ rc_status rc_coordinate_look_at_zero(rc_coordinate *s, const void *class_sums, r
     if (s->problem.loss != RC_CROSS_ENTROPY) return fail(error, RC_ERROR_ARGUMENT, "loss", "must be cross_entropy");
     if (!has_room(s)) return no_memory(error);
     double largest = s->C == 1 ? 0 : s->b[0], sum = s->C == 1 ? 1 : 0;
-    for (int64_t c = 0; c < s->C; c++) largest = fmax(largest, s->b[c]);
+    for (int64_t c = 0; c < s->C; c++) largest = larger(largest, s->b[c]);
     if (s->C == 1) sum = exp(-largest);
     for (int64_t c = 0; c < s->C; c++) sum += exp(s->b[c] - largest);
     for (int64_t c = 0; c < s->C; c++) {
@@ -120,18 +104,26 @@ static void find_shift(const rc_coordinate *s, const double *shares, shift *h)
     int feasible = 1;
     for (int64_t c = 0; c < n; c++) {
         const double r = s->C > 1 ? s->r[c] : c == 1 ? s->r[0] : -s->r[0];
-        h->lose[c] = fmax(r, 0);
-        h->gain[c] = fmax(-r, 0);
+        h->lose[c] = larger(r, 0);
+        h->gain[c] = larger(-r, 0);
         total += h->lose[c];
         gained += h->gain[c];
         if (shares[c] == 0 && r > 0) feasible = 0;
     }
     for (int64_t c = 0; c < n; c++) {
         h->lose[c] = feasible && total > 0 && shares[c] > 0 ? h->lose[c] / shares[c] / total : 0;
-        most = fmax(most, h->lose[c]);
+        most = larger(most, h->lose[c]);
     }
     h->shrink = feasible ? 1 / (1 + (s->problem.loss == RC_CROSS_ENTROPY ? most * gained : 0)) : 0;
     for (int64_t c = 0; c < n; c++) h->gain[c] *= h->shrink;
+}
+
+static void add_multiple(const rc_coordinate *s, const void *x, double factor)
+{
+    if (s->options.real == RC_FLOAT32)
+        for (int64_t d = 0; d < s->D; d++) ((float *)s->given)[d] += (float)factor * ((const float *)x)[d];
+    else
+        for (int64_t d = 0; d < s->D; d++) ((double *)s->given)[d] += factor * ((const double *)x)[d];
 }
 
 /* What the samples give, by feature: the sum of lose_c M_c, for one output that of the second class less the first's */
@@ -141,13 +133,10 @@ static int has_given(const rc_coordinate *s, const void *class_sums, const shift
     int some = 0;
     for (int64_t c = 0; c < n; c++) some |= h->gain[c] != 0;
     if (!some) return 0;
-    for (int64_t d = 0; d < D; d++) {
-        double sum = 0;
-        for (int64_t c = 0; c < n; c++) {
-            const double factor = s->C > 1 ? h->lose[c] : c == 0 ? h->lose[0] * h->gain[1] : -h->lose[1] * h->gain[0];
-            sum += factor * real_at(s, class_sums, c * D + d);
-        }
-        set_real(s, s->given, d, sum);
+    memset(s->given, 0, (size_t)D * s->k->real_size);
+    for (int64_t c = 0; c < n; c++) {
+        const double factor = s->C > 1 ? h->lose[c] : c == 0 ? h->lose[0] * h->gain[1] : -h->lose[1] * h->gain[0];
+        add_multiple(s, offset(class_sums, c * D, s->k->real_size), factor);
     }
     return 1;
 }
@@ -168,7 +157,7 @@ static double group_excess(const rc_coordinate *s, const void *given, const void
             square += v * v;
         }
         const double norm = sqrt(square), beyond = norm > group ? norm - group : 0;
-        most = fmax(most, norm);
+        most = larger(most, norm);
         *squares += beyond * beyond;
     }
     return most;
@@ -211,7 +200,7 @@ rc_status rc_coordinate_gap(rc_coordinate *s, const rc_penalty *penalty, double 
         most = group_excess(s, given, class_sums, &h, gained, penalty->group, &squares);
     for (int64_t c = 0; c < s->C && penalty->group == 0; c++) {
         const double lost = s->C > 1 ? h.lose[c] * gained : 0, gain = s->C > 1 ? h.gain[c] : 1;
-        most = fmax(most, s->k->slope_excess(offset(s->V, c * D, size), given, given ? offset(class_sums, c * D, size) : NULL, h.shrink,
+        most = larger(most, s->k->slope_excess(offset(s->V, c * D, size), given, given ? offset(class_sums, c * D, size) : NULL, h.shrink,
                                              gain, lost, penalty->l1, D, penalty->l2 > 0 ? &squares : NULL));
     }
     /* into the ball in which the penalty's conjugate is finite */
@@ -219,9 +208,9 @@ rc_status rc_coordinate_gap(rc_coordinate *s, const rc_penalty *penalty, double 
     const double scale = penalty->l2 > 0 || most <= bound ? 1 : bound / most;
     const double rest = penalty->l2 > 0 ? squares / (4 * penalty->l2) : 0;
     const double entropy = s->is_soft ? s->entropy : 0;
-    const double rise = fmax(-conjugate(s, &h, scale) - entropy, 0);
+    const double rise = larger(-conjugate(s, &h, scale) - entropy, 0);
     const double bound_below = entropy + (rest > rise / 2 ? rise * rise / (4 * rest) : rise - rest);
-    *gap = fmax(value - bound_below, 0);
+    *gap = larger(value - bound_below, 0);
     free(memory);
     return RC_OK;
 }
@@ -357,8 +346,8 @@ rc_status rc_coordinate_choose(rc_coordinate *s, const rc_penalty *penalty, doub
     int64_t n = find_entering(s, in_groups, kink * (1 - margin));
     if (n < 0) return no_memory(error);
     double largest = 0;
-    for (int64_t i = 0; i < n; i++) largest = fmax(largest, s->excess[i]);
-    *outside = n ? fmax(largest / kink - 1, 0) : 0;
+    for (int64_t i = 0; i < n; i++) largest = larger(largest, s->excess[i]);
+    *outside = n ? larger(largest / kink - 1, 0) : 0;
     const int64_t support = support_size(s, in_groups);
     if (most < support) most = support;
     if (n > most) {
