@@ -296,9 +296,9 @@ class _Ascent:
         """Do so many epochs as a certificate costs, or more; or solve the proximal problem."""
         if self._by_multipliers and self._multipliers is not None:
             left = self.gap / self.value if self.gap is not None else self.residual or 0.0
-            before = self._multipliers.n_passes
+            self._multipliers.n_passes = 0.0
             self._multipliers.advance(_MULTIPLIERS_TOL * left, self.value)
-            self.n_passes += self._multipliers.n_passes - before
+            self.n_passes += self._multipliers.n_passes
             return
         if self._newton is not None and self._left < math.inf:
             self._run_newton(self._newton)
@@ -369,20 +369,13 @@ class _Ascent:
         fallen = math.log(before / left) if left < before else 0.0
         distance = math.log10(left / wanted)
         ahead = passes * math.log(10) * distance / fallen if fallen > 0 else math.inf
-        cost = self._made_multipliers().cost_of_step
+        cost = Multipliers.cost_of_step(self.objective)
         return ahead > cost * (_NEWTON_STEPS + _NEWTON_STEPS_A_DIGIT * distance)
 
-    def _made_multipliers(self) -> Multipliers:
-        if self._multipliers is None:
-            self._multipliers = Multipliers(self.objective, intercept=self.free)
-            self.n_passes += self._multipliers.n_passes
-        return self._multipliers
-
     def _start_multipliers(self) -> None:
-        multipliers = self._made_multipliers()
-        before = multipliers.n_passes
-        multipliers.start(self.W, self.b.astype(np.float64), self._loop.state()["slopes"])
-        self.n_passes += multipliers.n_passes - before
+        self._multipliers = Multipliers(self.objective, intercept=self.free)
+        self._multipliers.start(self.W, self.b.astype(np.float64), self._loop.state()["slopes"])
+        self.n_passes += self._multipliers.n_passes
         self._by_multipliers, self._n_stalled = True, 0
 
     def _most_curvature(self) -> float:
@@ -507,7 +500,7 @@ class _Ascent:
         measure = self.gap if self.gap is not None else self.residual or 0.0
         self._n_stalled = self._n_stalled + 1 if measure > 0.99 * self._best else 0
         self._best = min(self._best, measure)
-        if self._n_stalled < _STALLED_CHECKS:
+        if self._n_stalled < (_STALLED_NEWTON if self._by_multipliers else _STALLED_CHECKS):
             return False
         narrow = self.dtype == np.float32
         if self.gap is None:

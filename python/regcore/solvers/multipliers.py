@@ -53,6 +53,7 @@ _MOST_PARAMETERS = 2000  # of W and b together
 _MOST_STEPS_AT_ONCE = 10
 _MOST_STEPS = 50  # of a subproblem
 _FIRST_STEP, _LARGEST_STEP = 5.0, 1e8  # a margin's kink is as wide as 1 / step
+_SMALLEST_SLOPE = 1e-9
 _KINK_STEP = 3.0  # of a weight, in units of `step` and of what makes a feature's scores change by 1
 _FAST, _GROWTH_AT_ONCE, _NOT_SLOW, _GROWTH = 6, 6.0, 15, 3.0
 _FAR = 1e-8  # 1 / far, in units of the first step
@@ -87,21 +88,22 @@ class Multipliers:
     Attributes
     ----------
     W, b : ndarray of float64
-        Where the last subproblem is least, with the zeros of the penalty; b for features that are not centred.
+        Where the last subproblem is least, with the zeros of the penalty; b without the centring.
     V, r : ndarray of float64
         Sums of the slopes there, of shapes (n_outputs, n_features) and (n_outputs,).
     linear : float
         The sum of w_i u_ij there.
     n_passes : float
+        What has been done since it was last set to 0.
     """
 
     def __init__(self, objective: Any, *, intercept: bool) -> None:
         self._objective = objective
         self._intercept = intercept
         penalty = objective.penalty
-        self._l1, self._l2, self._group = (
-            (0.0, 0.0, 0.0) if penalty is None else (penalty.l1, penalty.l2, penalty.group)
-        )
+        self._l1 = 0.0 if penalty is None else float(penalty.l1)
+        self._l2 = 0.0 if penalty is None else float(penalty.l2)
+        self._group = 0.0 if penalty is None else float(penalty.group)
         self._shape = objective.n_outputs, objective.n_features
         self._is_binary = objective.n_outputs == 1
         self._has_simplex = objective.loss is Loss.CRAMMER_SINGER and objective.n_outputs > 2
@@ -116,7 +118,7 @@ class Multipliers:
         largest = float(variance.max(initial=0.0)) or 1.0
         self._metric = np.maximum(variance, _SMALLEST_VARIANCE * largest)
         self._kink_step = _KINK_STEP * (self._l1 + self._group) * np.sqrt(self._metric)
-        self.n_passes = 1.0
+        self.n_passes = 0.0
         self._n_steps = 0  # of the subproblem
         self._around: Around | None = None
 
@@ -129,14 +131,16 @@ class Multipliers:
         simple = penalty is None or penalty.l1 == 0 or penalty.group == 0
         return bool(simple and objective.n_outputs * (objective.n_features + 1) <= _MOST_PARAMETERS)
 
-    @property
-    def cost_of_step(self) -> float:
+    @staticmethod
+    def cost_of_step(objective: Any) -> float:
         """In passes, nearly: direction, gradient, and the factor of a matrix."""
-        n_parameters = self._shape[0] * (self._shape[1] + 1)
-        return 2 + n_parameters**3 / (12.0 * self._objective._stored_numbers * self._shape[0] + 1)
+        n_parameters = objective.n_outputs * (objective.n_features + 1)
+        factor = n_parameters**3 / (12 * int(objective._stored_numbers) * objective.n_outputs + 1)
+        return float(2 + factor)
 
     def start(self, W: Array, b: Array, slopes: Array) -> None:
         """Begin at these weights and slopes (n_samples, n_outputs)."""
+        self.n_passes += 1  # the moments
         W = W.astype(np.float64)
         b = b + np.einsum("cd,d->c", W, self._mean)
         if self._is_binary:
@@ -147,7 +151,11 @@ class Multipliers:
         u = self._nearest_u(u.astype(np.float64))
         V, _ = self._sums(u)
         self._w, self._b = W, b
-        self._around = Around(u, self._nearest_v(-V), W, b, _FIRST_STEP, _FAR * _FIRST_STEP)
+        # where few samples matter, each of them little, their kinks are looked at from as much farther away
+        used = self._weights[:, None] * (u > 0)
+        typical = float(np.einsum("nj,nj->", used, u)) / (float(used.sum()) or 1.0)
+        step = _FIRST_STEP * max(typical, _SMALLEST_SLOPE)
+        self._around = Around(u, self._nearest_v(-V), W, b, step, _FAR * step)
         self._n_steps = 0
 
     # ------------------------------------------------------------------ the subproblem
@@ -167,8 +175,9 @@ class Multipliers:
     def _nearest_u(self, z: Array) -> Array:
         """P_U(z)."""
         if not self._has_simplex:
-            return np.clip(z, 0, 1)
-        u = np.maximum(z, 0)
+            clipped: Array = np.clip(z, 0, 1)
+            return clipped
+        u: Array = np.maximum(z, 0)
         over = np.flatnonzero(u.sum(axis=1) > 1)
         if len(over):
             some = z[over]
@@ -183,8 +192,10 @@ class Multipliers:
         """P_B(z)."""
         if self._group > 0:
             norms = np.sqrt(np.einsum("cd,cd->d", z, z))
-            return z * np.minimum(1, self._group / np.maximum(norms, self._group))
-        return np.clip(z, -self._l1, self._l1)
+            scaled: Array = z * np.minimum(1, self._group / np.maximum(norms, self._group))
+            return scaled
+        clipped: Array = np.clip(z, -self._l1, self._l1)
+        return clipped
 
     def _slopes(self, u: Array) -> Array:
         if self._is_binary:
@@ -426,7 +437,10 @@ class Multipliers:
         """Go on from a state with a start."""
         self._w, self._b = state["newton_W"], state["newton_b"]
         self._around = Around(
-            *(state[f"multiplier_{name}"] for name in ("u", "v", "W", "b")),
+            u=state["multiplier_u"],
+            v=state["multiplier_v"],
+            W=state["multiplier_W"],
+            b=state["multiplier_b"],
             step=float(state["multiplier_step"]),
             far=float(state["multiplier_far"]),
         )
