@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +37,12 @@ from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 if TYPE_CHECKING:
     from regcore.solvers.protocol import Array, ObjectiveLike
 
-__all__ = ["dual_cross_entropy", "has_probabilities", "work_per_sample"]
+__all__ = ["ascend_first", "dual_cross_entropy", "has_probabilities", "starts_in_the_dual", "work_per_sample"]
 
 _EPOCHS = 2  # a step
+_FIRST_WORK, _LAST_WORK = 10.0, 90.0  # a sample's step around a centre, as q; doubled from one to the next
+_STEPS_AROUND_CENTRES = 8
+_WEAK = 0.02  # an L1 penalty, beside the largest slope at zero
 _INTERCEPT_SHARE = 0.1  # of the curvature of a sample's features all together
 _ABSENT = -100.0  # intercept of a class without samples
 _MOST_UNCHECKED = 16  # steps
@@ -50,10 +53,15 @@ _ROUNDING = {4: 1e-4, 8: 1e-11}  # ... and is so small that rounding may be the 
 def has_probabilities(objective: ObjectiveLike) -> bool:
     """Whether the dual variables are probabilities, and R* is smooth: what this module is for."""
     penalty = objective.penalty
+    return penalty is not None and penalty.l2 > 0 and _has_steps(objective)
+
+
+def _has_steps(objective: ObjectiveLike) -> bool:
+    """Whether the core has steps for the samples, if need be around a centre."""
+    penalty = objective.penalty
     return (
         objective.loss is Loss.CROSS_ENTROPY
         and penalty is not None
-        and penalty.l2 > 0
         and not (penalty.l1 and penalty.group)
         and hasattr(objective, "_dual_ascent")
         and objective._has_plain_labels
@@ -112,6 +120,48 @@ def dual_cross_entropy(problem: ProblemToSolve) -> Generator[Step, None, Outcome
         yield ascent.reached()
 
 
+def starts_in_the_dual(problem: ProblemToSolve) -> bool:
+    """Whether `ascend_first` pays for a penalty that makes weights zero: on CSR, from zero, if it is weak.
+
+    From zero, steps by a quadratic model of a nearly separable problem are far too long, and a working set
+    has to be doubled many times.
+    """
+    objective, penalty = problem.objective, problem.objective.penalty
+    if problem.resume is not None:
+        return "divergence" in problem.resume
+    if penalty is None or problem.tol is None or not (penalty.l1 or penalty.group) or problem.W.any():
+        return False
+    if not (_has_steps(objective) and objective._is_sparse):  # type: ignore[attr-defined]
+        return False
+    _, slopes, _ = objective._data_term(problem.W, problem.b)
+    if penalty.group:
+        largest = float(np.sqrt(np.einsum("cd,cd->d", slopes, slopes)).max())
+    else:
+        largest = float(np.abs(slopes).max())
+    return (penalty.l1 or penalty.group) < _WEAK * largest
+
+
+def ascend_first(problem: ProblemToSolve) -> Generator[Step, None, tuple[ProblemToSolve, float]]:
+    """Begin with dual ascent around centres, for a solver that is good near the optimum.
+
+    Without an L2 part, or with a weak one, each step has a proximal term ||W - W_c||**2 / (2 step) around the
+    weights where the last one ended (Rockafellar), so that R* is smooth. Some such steps come near the
+    optimum and its support where steps by a quadratic model would be far too long.
+
+    Returns
+    -------
+    problem : ProblemToSolve
+        The same from there on.
+    n_passes : float
+        What it has cost.
+    """
+    ascent = _Ascent(problem, around_centres=True)
+    while ascent.run.n_steps < _STEPS_AROUND_CENTRES:
+        ascent.step()
+        yield ascent.reached()
+    return replace(problem, W=ascent.W, b=ascent.intercept, resume=None), ascent.run.n_passes
+
+
 @dataclass(slots=True)
 class _Run:
     """Where the ascent is, besides the loop's own state."""
@@ -125,36 +175,49 @@ class _Run:
     n_unchecked: int = 0  # steps since then
     best: float = math.inf
     n_stalled: int = 0
+    n_steps: int = 0
+    work: float = _FIRST_WORK  # around a centre
 
 
 class _Ascent:
     """The compiled loop, and the certificate."""
 
-    def __init__(self, problem: ProblemToSolve) -> None:
+    def __init__(self, problem: ProblemToSolve, *, around_centres: bool = False) -> None:
         objective: Any = problem.objective
         self.objective = objective
         self.n_threads: int = objective._n_threads
         self.dtype = problem.W.dtype
         self.is_free = problem.b is not None
+        self.around_centres = around_centres
         self.W, self._other = problem.W, np.empty_like(problem.W)
         self.b = np.zeros(len(problem.W), self.dtype) if problem.b is None else problem.b
         self._slopes = np.empty((objective.n_samples, len(self.W)), self.dtype)
+        self._mean_square = _mean_square(objective) or 1.0
         self._loop = objective._dual_ascent(
-            self.dtype, objective._standardization, proximal=False, metric=None, seed=problem.seed
+            self.dtype, objective._standardization, proximal=around_centres, metric=None, seed=problem.seed
         )
         self.run = _Run(n_passes=1.0)  # the rows' norms
         b = self.b.astype(np.float64)
-        intercept_step = 0.0
-        if self.is_free:
-            intercept_step = _INTERCEPT_SHARE * _mean_square(objective) / (2 * objective.penalty.l2)
-            if len(b) > 1:
-                b[objective._class_sums(self.dtype)[1].ravel() == 0] = _ABSENT
-                self.run.n_passes += 1
-        self._loop.set_centre(self.W, b, 0.0, intercept_step or float(self.is_free))
+        if self.is_free and len(b) > 1:
+            b[objective._class_sums(self.dtype)[1].ravel() == 0] = _ABSENT
+            self.run.n_passes += 1
+        self._set_centre(b)
         if problem.resume is not None:
-            self._resume(problem.resume)
+            self._loop.set_state(problem.resume)
+            self.run = _Run(**{field.name: problem.resume[field.name] for field in fields(_Run)})
         elif self.W.any() or self.b.any():
             self._begin_at_given_scores()
+
+    def _set_centre(self, b: Array) -> None:
+        """Let the next steps begin at W and b: W is only looked at where there are centres."""
+        l2, step = self.objective.penalty.l2, 0.0
+        curvature = 1 / (2 * l2) if l2 else math.inf
+        if self.around_centres:
+            wanted = self.run.work * self.objective.n_samples / self._mean_square
+            if wanted < curvature:
+                curvature, step = wanted, 1 / (1 / wanted - 2 * l2)
+        intercept_step = _INTERCEPT_SHARE * self._mean_square * curvature if self.is_free else 0.0
+        self._loop.set_centre(self.W, b, step, intercept_step)
 
     def _begin_at_given_scores(self) -> None:
         """Begin at the probabilities that a W and b have."""
@@ -178,19 +241,24 @@ class _Ascent:
         """Do some epochs, and evaluate where they lead."""
         run = self.run
         before = run.divergence
-        run.divergence, n_visits = self._loop.run(_EPOCHS, 1, self.n_threads)
+        n_centres, n_epochs = (1, _EPOCHS) if self.around_centres else (_EPOCHS, 1)
+        run.divergence, n_visits = self._loop.run(n_centres, n_epochs, self.n_threads)
         run.shrinks = (run.divergence / before) ** (1 / _EPOCHS) if before > 0 else 1.0
         self.W, self._other = self._other, self.W
         b = np.empty(len(self.W))
         self._loop.parameters(self.W, b, False)
         self.b = b.astype(self.dtype)
-        run.value = float(self.objective.value(self.W, self._intercept))
+        run.value = float(self.objective.value(self.W, self.intercept))
         run.n_passes += n_visits / self.objective.n_samples + 1
+        run.n_steps += 1
         run.n_unchecked += 1
         run.gap = math.nan
+        if self.around_centres and run.work < _LAST_WORK:
+            run.work = min(2 * run.work, _LAST_WORK)
+            self._set_centre(b)
 
     @property
-    def _intercept(self) -> Array | None:
+    def intercept(self) -> Array | None:
         return self.b if self.is_free else None
 
     @property
@@ -209,7 +277,7 @@ class _Ascent:
         self._loop.slopes(self._slopes)
         gradient = self.objective._adjoint(self._slopes, self.dtype)
         run.gap = float(
-            self.objective._certificate(self.W, self._intercept, run.value, gradient, dual=self._slopes)
+            self.objective._certificate(self.W, self.intercept, run.value, gradient, dual=self._slopes)
         )
         run.n_passes += 1
         run.ratio = run.gap / self._expected if self._expected > 0 else 1.0
@@ -227,13 +295,9 @@ class _Ascent:
         """Return the iterate as a step of the fit."""
         run = self.run
         gap = None if math.isnan(run.gap) else run.gap
-        return Step(self.W, self._intercept, run.value, run.n_passes, dual_gap=gap, state=self.state)
+        return Step(self.W, self.intercept, run.value, run.n_passes, dual_gap=gap, state=self.state)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the next iteration needs besides W and b."""
         found: dict[str, Any] = self._loop.state()
         return found | asdict(self.run)
-
-    def _resume(self, saved: Mapping[str, Any]) -> None:
-        self._loop.set_state(saved)
-        self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
