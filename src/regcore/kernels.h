@@ -111,6 +111,8 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+#define DUAL_SCRATCH(C) (10 * ((C) + 32))
+
 /* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
 typedef struct {
     rc_loss loss;
@@ -124,7 +126,7 @@ typedef struct {
     double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
     int32_t *label;
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
-    double *scratch;          /* 4 * (C + 32) doubles */
+    double *scratch;          /* DUAL_SCRATCH(C) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
     double spread;            /* of a change, as long as other blocks of samples have not seen it; else 1 */
 } rc_dual_work;
