@@ -114,7 +114,7 @@ static void pack_weights(const void *W, int64_t C, int64_t D, const rc_row_shape
     for (int64_t c = 0; c < C; c++, w += D, out += shape->packed) {
         memcpy(out, w, (size_t)regular * sizeof(real));
         for (int64_t i = 0; i < LANES - tail; i++) out[regular + i] = 0;
-        memcpy(out + shape->packed - tail, w + regular, (size_t)tail * sizeof(real));
+        memcpy(out + regular + LANES - tail, w + regular, (size_t)tail * sizeof(real));
     }
 }
 
@@ -125,7 +125,7 @@ static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, doub
     const int64_t ld = shape ? shape->packed : D, regular = shape ? (shape->n_vectors - 1) * LANES : D;
     for (int64_t c = 0; c < C; c++, g += ld, total += D) {
         for (int64_t d = 0; d < regular; d++) total[d] += g[d];
-        for (int64_t d = regular; d < D; d++) total[d] += g[ld - D + d];
+        for (int64_t d = regular; d < D; d++) total[d] += g[regular + LANES - D + d];
         memset(g, 0, (size_t)ld * sizeof(real));
     }
 }
