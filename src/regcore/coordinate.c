@@ -555,16 +555,19 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
     int64_t n_sweeps = 1;
     choose_active(s, t);
     int64_t n_remembered = 0;
+    int has_memory = 1;
     const double enough = work->reduction * work->reduction * first_move;
-    const int by_gram = !stopped && work->max_sweeps > 1 && rc_descent_has_gram(s, t);
-    if (by_gram) {
-        stopped = rc_descent_by_gram(s, control, t, GRAM_REDUCTION * first_move);
-        if (stopped < 0) {
-            take_back(s, t, 0);
-            return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    /* sweeps of the samples until they have cost as much as the matrix would */
+    int has_gram = work->max_sweeps > 1 && rc_descent_has_gram(s, t);
+    while (!stopped && t->moved > enough && t->n_moving > 0 && n_sweeps < work->max_sweeps) {
+        if (has_gram && n_sweeps >= rc_descent_gram_sweeps(t)) {
+            const rc_gram_end end = rc_descent_by_gram(s, control, t, GRAM_REDUCTION * first_move);
+            if (end == GRAM_DONE) break;
+            stopped = end != GRAM_UNFIT;
+            has_memory = end != GRAM_NO_MEMORY;
+            has_gram = 0;
+            continue;
         }
-    }
-    while (!by_gram && !stopped && n_sweeps < work->max_sweeps && t->moved > enough && t->n_moving > 0) {
         if (n_remembered == 0) remember(t, n_remembered++);
         stopped = sweep(s, control, t, 0);
         n_sweeps++;
@@ -576,6 +579,7 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
     }
     if (stopped) {
         take_back(s, t, 0);
+        if (!has_memory) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
         return fail(error, RC_INTERRUPTED, "", "interrupted");
     }
     out->share = line_search(s, t);

@@ -120,10 +120,14 @@ static inline int worked(rc_coordinate *s, const rc_control *control, double wor
 /* Scores anew from the weights, and the loss there */
 rc_status rc_descent_evaluate(rc_coordinate *s, rc_error *error);
 
-/* Whether the matrix of the weights that move costs less than the sweeps that it saves */
+/* Whether the matrix of the weights that move may be made */
 int rc_descent_has_gram(const rc_coordinate *s, const step *t);
 
-/* Minimises the model over the weights that move, and moves them; 1: asked to stop, -1: no memory */
-int rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, double enough);
+/* How many sweeps to try before, the first one included */
+int64_t rc_descent_gram_sweeps(const step *t);
+
+/* Minimises the model over the weights that move, and moves them unless the matrix turns out to be unfit. */
+typedef enum { GRAM_DONE, GRAM_UNFIT, GRAM_STOPPED, GRAM_NO_MEMORY } rc_gram_end;
+rc_gram_end rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, double enough);
 
 #endif

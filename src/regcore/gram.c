@@ -17,7 +17,8 @@
 enum {
     MOST_WEIGHTS = 512,
     MOST_SWEEPS = 100,
-    WEIGHTS_PER_SWEEP = 8, /* so many of them make H cost as much as a sweep */
+    WEIGHTS_PER_SWEEP = 10, /* so many of them make H cost as much as a sweep */
+    FEW_WEIGHTS = 64,       /* with which it is made at once */
     BLOCK = CHOLESKY_BLOCK,
     ALIGNMENT = 64
 };
@@ -37,6 +38,11 @@ int rc_descent_has_gram(const rc_coordinate *s, const step *t)
     const int64_t most = WEIGHTS_PER_SWEEP * t->todo->max_sweeps;
     if (t->in_groups || (s->problem.X.indices && s->C > 1)) return 0;
     return t->n_moving > 0 && t->n_moving <= (most < MOST_WEIGHTS ? most : MOST_WEIGHTS);
+}
+
+int64_t rc_descent_gram_sweeps(const step *t)
+{
+    return t->n_moving <= FEW_WEIGHTS ? 1 : 1 + t->n_moving / WEIGHTS_PER_SWEEP;
 }
 
 static void *carve(char *memory, size_t *used, int64_t n, size_t size)
@@ -174,7 +180,8 @@ static int solve_for_signs(const rc_coordinate *s, system_of_weights *y, const s
     int64_t n = 0, hit = -1;
     for (int64_t j = 0; j < y->n; j++)
         if (l1 == 0 || j >= n_weights || y->w[j] != 0) y->support[n++] = j;
-    if (n == 0 || !factor_support(s, y, n)) return 0;
+    if (n == 0) return 1;
+    if (!factor_support(s, y, n)) return 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t j = y->support[i];
         y->x[i] = -(y->g[j] + (j >= n_weights ? 0 : y->w[j] > 0 ? l1 : -l1));
@@ -198,7 +205,7 @@ static int solve_for_signs(const rc_coordinate *s, system_of_weights *y, const s
     return 1;
 }
 
-int rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, double enough)
+rc_gram_end rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, double enough)
 {
     const int64_t n_weights = t->n_moving - (s->options.intercept ? s->C : 0);
     const double l2 = t->todo->penalty.l2;
@@ -206,22 +213,22 @@ int rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, dou
     const size_t bytes = layout(&y, t->n_moving, s->ld, NULL) + ALIGNMENT;
     if ((int64_t)bytes > s->gram_size) {
         double *memory = malloc(bytes);
-        if (!memory) return -1;
+        if (!memory) return GRAM_NO_MEMORY;
         free(s->gram);
         s->gram = memory;
         s->gram_size = (int64_t)bytes;
     }
     layout(&y, t->n_moving, s->ld,
            (char *)s->gram + (ALIGNMENT - (uintptr_t)s->gram % ALIGNMENT) % ALIGNMENT);
-    if (make_system(s, control, t, &y)) return 1;
+    if (make_system(s, control, t, &y)) return GRAM_STOPPED;
     for (int64_t j = 0; j < n_weights && l2 > 0; j++) y.g[j] += 2 * l2 * y.w[j];
     memcpy(y.before, y.w, (size_t)y.n * sizeof(double));
-    int is_regular = 1;
     for (int64_t i = 0; i < MOST_SWEEPS; i++) {
         double moved;
         const int same = sweep_system(s, &y, t, n_weights, &moved);
         if (moved <= enough) break;
-        if (same && is_regular) is_regular = solve_for_signs(s, &y, t, n_weights);
+        /* a model that curves downwards by rounding: probabilities of one and the like */
+        if (same && !solve_for_signs(s, &y, t, n_weights)) return GRAM_UNFIT;
     }
     for (int64_t j = 0; j < y.n; j++) {
         const moving *m = &t->moving[j];
@@ -231,5 +238,5 @@ int rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step *t, dou
         *m->w = y.w[j];
         t->numbers += (double)m->x->n;
     }
-    return 0;
+    return GRAM_DONE;
 }
