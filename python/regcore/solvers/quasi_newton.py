@@ -65,6 +65,10 @@ _MOST_PAIR_NUMBERS = 1 << 24  # of all pairs together
 _ARMIJO = 1e-4
 _FLATTER = 0.9
 _MOST_TRIALS = 25
+_FAR_TOO_LONG = 0.3  # a step that had better been shorter than this share of it has its model damped, ...
+_MOST_DAMPED = 3  # times in a step
+_NEW_MODEL = 2
+_LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-4, 0.1, 8.0  # by shares between these
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
 _SHARPEST = 1e-6  # the least epsilon, of the largest weight
@@ -124,6 +128,8 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
+    damping: float = 0.0  # share of its largest diagonal that is added to the model ...
+    least_damping: float = 0.0  # ... at least, when more is needed
     n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
@@ -148,7 +154,7 @@ class _Descent:
         self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
-        self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
+        self.keeps_sums = len(self.z) > 1 and (self.kinks.in_groups or not self.kinks.strength)
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
         self.pairs = _core.Pairs(self.memory, self.z.size)
         self.W, self.b = self.parameters(self.z)
@@ -268,8 +274,11 @@ class _Descent:
     def solve(self, r: Array, slopes: Slopes) -> Array:
         assert self.model is not None
         if self.metric is None:
-            kinks = self.kinks
-            self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+            kinks, damping = self.kinks, self.run.damping
+            if damping:
+                self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
+            else:
+                self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
@@ -304,6 +313,15 @@ class _Descent:
         bend = slopes.extra.copy()
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
         return bend, None
+
+    def damped(self, slopes: Slopes) -> tuple[Array, float]:
+        """Add more to the model's diagonal (Levenberg and Marquardt); return a new direction and its slope."""
+        run = self.run
+        run.damping = max(_DAMPING_FACTOR * run.damping, run.least_damping, _LEAST_DAMPING)
+        run.least_damping = run.damping / _DAMPING_FACTOR
+        self.metric = None
+        direction = self.direction(slopes)
+        return direction, _dot(slopes.gradient, direction)
 
     def downhill(self, slopes: Slopes) -> Array:
         """Minus the gradient over the diagonal of the model."""
@@ -360,11 +378,16 @@ class _Descent:
                 direction -= direction.mean(axis=0)
             slope = _dot(slopes.gradient, direction)
         before = run.value + self.kinks.value(self.z, run.epsilon)
+        # no more can be gained than all: a model that promises more has too little curvature
+        may_damp = slopes.free is None and slope < 0 and run.model_age <= _NEW_MODEL
+        while may_damp and before > 0 and slope < -2 * before and run.damping < _MOST_DAMPING:
+            direction, slope = self.damped(slopes)
         run.slope = -slope / max(abs(before), 1e-300)
-        # no more can be gained than all: a model that promises more has too little curvature (many classes)
         length = min(1.0, -2 * before / slope) if slope < 0 < before else 1.0
         rounding = 4 * float(np.finfo(self.dtype).eps) * abs(before)
-        for _ in range(_MOST_TRIALS):
+        n_damped = 0
+        for trial in range(_MOST_TRIALS):
+            is_first = trial == 0
             new = self.z + length * direction
             if sign is not None and leaving is not None:
                 new = self.kinks.stopped_at_zero(new, self.z, sign, leaving)
@@ -387,6 +410,10 @@ class _Descent:
                 break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
+            if may_damp and best < _FAR_TOO_LONG * length and n_damped < _MOST_DAMPED and run.damping < _MOST_DAMPING:
+                n_damped += 1
+                direction, slope = self.damped(slopes)
+                continue
             length = min(max(best, 0.1 * length), 0.5 * length)
         else:
             return False
@@ -398,6 +425,9 @@ class _Descent:
         run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
         run.model_age += 1
         run.n_short = run.n_short + 1 if length < _SHORT else 0
+        if run.damping and is_first:
+            run.damping = run.damping / _DAMPING_FACTOR if run.damping > _LEAST_DAMPING else 0.0
+            self.metric = None
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
         self.count_flat_steps()
