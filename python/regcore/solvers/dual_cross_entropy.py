@@ -3,7 +3,7 @@
 A sample's dual variables are probabilities p_i of the classes: with the slopes g_i = p_i - e_y and V = sum_i
 w_i g_i x_i' (w scaled to a sum of 1) the dual is
 
-    D(p) = -sum_i w_i sum_j p_ij log p_ij - R*(-V),     as long as  sum_i w_i g_i = 0  if the intercept is free.
+    D(p) = -sum_i w_i sum_j p_ij log p_ij - R*(-V),   as long as  sum_i w_i g_i = 0  if the intercept is free.
 
 R* is smooth where R has an L2 part. Each sample in turn takes the exact step in its own p_i, see
 ``src/regcore/dual_softmax.h``; W follows at once, so that an epoch, which costs about two passes over the
@@ -43,11 +43,14 @@ _EPOCHS = 2  # a step
 _FIRST_WORK, _LAST_WORK = 10.0, 90.0  # a sample's step around a centre, as q; doubled from one to the next
 _STEPS_AROUND_CENTRES = 8
 _WEAK = 0.02  # an L1 penalty, beside the largest slope at zero
-_INTERCEPT_SHARE = 0.1  # of the curvature of a sample's features all together
+_INTERCEPT_SHARE, _INTERCEPT_WORK = 0.1, 1.0  # of the features' part of a sample's step, and at least
 _ABSENT = -100.0  # intercept of a class without samples
 _MOST_UNCHECKED = 16  # steps
 _LESS, _MOST_STALLED = 0.9, 3  # looks at a gap that does not fall to this share ...
-_ROUNDING = {4: 1e-4, 8: 1e-11}  # ... and is so small that rounding may be the reason, by the bytes of a number
+_ROUNDING = {
+    4: 1e-4,
+    8: 1e-11,
+}  # ... and is so small that rounding may be the reason, by the bytes of a number
 
 
 def has_probabilities(objective: ObjectiveLike) -> bool:
@@ -56,7 +59,7 @@ def has_probabilities(objective: ObjectiveLike) -> bool:
     return penalty is not None and penalty.l2 > 0 and _has_steps(objective)
 
 
-def _has_steps(objective: ObjectiveLike) -> bool:
+def _has_steps(objective: Any) -> bool:
     """Whether the core has steps for the samples, if need be around a centre."""
     penalty = objective.penalty
     return (
@@ -216,8 +219,9 @@ class _Ascent:
             wanted = self.run.work * self.objective.n_samples / self._mean_square
             if wanted < curvature:
                 curvature, step = wanted, 1 / (1 / wanted - 2 * l2)
-        intercept_step = _INTERCEPT_SHARE * self._mean_square * curvature if self.is_free else 0.0
-        self._loop.set_centre(self.W, b, step, intercept_step)
+        intercept_step = _INTERCEPT_SHARE * self._mean_square * curvature
+        intercept_step = max(intercept_step, _INTERCEPT_WORK * self.objective.n_samples)
+        self._loop.set_centre(self.W, b, step, intercept_step if self.is_free else 0.0)
 
     def _begin_at_given_scores(self) -> None:
         """Begin at the probabilities that a W and b have."""
@@ -276,9 +280,8 @@ class _Ascent:
         run = self.run
         self._loop.slopes(self._slopes)
         gradient = self.objective._adjoint(self._slopes, self.dtype)
-        run.gap = float(
-            self.objective._certificate(self.W, self.intercept, run.value, gradient, dual=self._slopes)
-        )
+        gap = self.objective._certificate(self.W, self.intercept, run.value, gradient, dual=self._slopes)
+        run.gap = max(float(gap), float(np.finfo(self.dtype).eps) * run.value)  # the value itself is rounded
         run.n_passes += 1
         run.ratio = run.gap / self._expected if self._expected > 0 else 1.0
         may_be_rounding = run.gap <= _ROUNDING[self.dtype.itemsize] * max(1.0, run.value)

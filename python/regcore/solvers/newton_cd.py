@@ -8,8 +8,8 @@ with it the duality gap and the weights that have to enter the working set, thos
 penalty's strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
 optimization", ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
 extrapolation", ICML 2018). The working set about doubles from one pass to the next until it has all of them,
-and is solved the more accurately the fewer are missing. With a weak penalty on CSR the first steps are those of
-`regcore.solvers.dual_cross_entropy.ascend_first`.
+and is solved the more accurately the fewer are missing. With a weak penalty on CSR the first steps are those
+of `regcore.solvers.dual_cross_entropy.ascend_first`.
 
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.

@@ -123,11 +123,11 @@ SOLVERS: dict[str, Solver] = {
 def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
-    "dual" for the hinges, and for cross_entropy with L2 on CSR with many features, unless the penalty is so
-    weak that a sample's step in the dual would be much work. For the smooth losses "lbfgs", whose iterations are passes over the data, unless
-    the penalty makes weights zero and the samples are few beside the features, or the features too many for
-    a model of their curvature: there "newton-cd" is faster, whose sweeps cost the samples times the weights
-    that are not zero.
+    "dual" for the hinges, and for cross_entropy of several outputs with L2 on CSR with many features, unless
+    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones "lbfgs", whose
+    iterations are passes over the data, unless the penalty makes weights zero and the samples are few beside
+    the features, or the features too many for a model of their curvature: there "newton-cd" is faster, whose
+    sweeps cost the samples times the weights that are not zero.
     """
     if not objective.loss.is_smooth:
         return "dual"
@@ -145,6 +145,7 @@ def _is_easy_in_the_dual(objective: ObjectiveLike) -> bool:
     """Whether the samples' own steps in the dual beat a method that needs a model of all features."""
     return (
         has_probabilities(objective)
+        and objective.n_outputs > 1
         and objective._is_sparse  # type: ignore[attr-defined]
         and block_count(objective, objective.n_features) < objective.n_outputs
         and work_per_sample(objective) <= _MOST_WORK
