@@ -34,13 +34,13 @@ Lagrangian method for solving Lasso problems", SIAM Journal on Optimization 28 (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regcore import _core
 from regcore.losses import Loss
+from regcore.solvers.margin_systems import Between, Rest, solve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Multipliers"]
 
-_MOST_PARAMETERS = 2000  # of W and b together
+_MOST_PARAMETERS = 2000  # of W and b together; beyond, margins between two kinks:
+_MOST_TERMS, _TYPICAL_TERMS = 2500, 1000
+_MOST_NUMBERS = 1 << 23  # of their samples
+_MOST_FEATURES = 8191
 _MOST_STEPS_AT_ONCE = 10
 _MOST_STEPS = 50  # of a subproblem
 _FIRST_STEP, _LARGEST_STEP = 5.0, 1e8  # a margin's kink is as wide as 1 / step
@@ -61,8 +64,14 @@ _SMALLEST_VARIANCE = 1e-6  # beside the largest one, in the metric
 _FLAT = 0.1  # of the slope at the beginning of a search, at its end
 _MOST_TRIALS = 12
 _INSIDE = 0.05  # of an interval, how far from its ends the next trial is at least
-_CHUNK = 2048  # rows that are held as dense numbers at a time
-_RIDGE, _MORE_RIDGE = 1e-14, 100.0
+
+
+def _are_between(around: Around, margins: Array, u: Array, *, has_simplex: bool) -> Array:
+    """Whether each variable is between its bounds."""
+    if has_simplex:
+        return np.asarray(u > 0)
+    z = around.u + around.step * margins
+    return np.asarray((z > 0) & (z < 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +133,21 @@ class Multipliers:
 
     @staticmethod
     def handles(objective: Any) -> bool:
-        """Whether the systems are small, and the penalty is none with two kinds of kinks."""
+        """Whether the systems are small enough, and the penalty is none with two kinds of kinks."""
         if objective._weights is not None and objective._weights.ndim != 1:
             return False
         penalty = objective.penalty
         simple = penalty is None or penalty.l1 == 0 or penalty.group == 0
-        return bool(simple and objective.n_outputs * (objective.n_features + 1) <= _MOST_PARAMETERS)
+        small = objective.n_outputs * (objective.n_features + 1) <= _MOST_PARAMETERS
+        return bool(simple and (small or objective.n_features <= _MOST_FEATURES))
 
     @staticmethod
     def cost_of_step(objective: Any) -> float:
         """In passes, nearly: direction, gradient, and the factor of a matrix."""
-        n_parameters = objective.n_outputs * (objective.n_features + 1)
-        factor = n_parameters**3 / (12 * int(objective._stored_numbers) * objective.n_outputs + 1)
-        return float(2 + factor)
+        n_outputs, K = objective.n_outputs, objective.n_features + 1
+        n = min(n_outputs * K, objective.n_samples * max(1, n_outputs - 1), _TYPICAL_TERMS)
+        products = n**2 * (n / 3 + K)
+        return float(2 + products / (4 * int(objective._stored_numbers) * n_outputs + 1))
 
     def start(self, W: Array, b: Array, slopes: Array) -> None:
         """Begin at these weights and slopes (n_samples, n_outputs)."""
@@ -164,10 +175,10 @@ class Multipliers:
         """The margins of all outputs, those of the labels -inf; one = 0: how they change along W and b."""
         self.n_passes += 1
         b = b - np.einsum("cd,d->c", W, self._mean)
-        s = self._objective.scores(W, b).astype(np.float64).reshape(-1, self._shape[0])
+        s: Array = self._objective.scores(W, b).astype(np.float64).reshape(-1, self._shape[0])
+        margins: Array = s if not self._is_binary else one + self._sign * s
         if self._is_binary:
-            return one + self._sign * s
-        margins: Array = s
+            return margins
         margins += (one - s[self._own])[:, None]
         margins[self._own] = -math.inf if one else 0.0
         return margins
@@ -238,7 +249,14 @@ class Multipliers:
             is_solved = is_solved or self._n_steps >= _MOST_STEPS
             if is_solved or n_steps == _MOST_STEPS_AT_ONCE:
                 break
-            direction = -self._solve(self._hessian(around, margins, u, W), np.column_stack([grad_W, grad_b]))
+            between = self._between(around, margins, u)
+            if between is None:
+                if around.step >= _LARGEST_STEP:
+                    break  # no way on from here
+                around = self._around = replace(around, step=_GROWTH * around.step)
+                continue
+            right = np.column_stack([-grad_W, -grad_b])
+            direction = solve(between, self._rest(around, W), right, self._objective._n_threads)
             step_W = np.ascontiguousarray(direction[:, :-1])
             step_b = direction[:, -1] if self._intercept else np.zeros_like(b)
             slope = float(np.einsum("cd,cd->", grad_W, step_W) + np.einsum("c,c->", grad_b, step_b))
@@ -327,65 +345,60 @@ class Multipliers:
                 t = min(max(t, low + margin), high - margin)
         return t
 
-    def _hessian(self, around: Around, margins: Array, u: Array, W: Array) -> Array:
-        """Of phi, (n_outputs, n_features + 1, n_outputs, n_features + 1), the intercepts last."""
+    def _rest(self, around: Around, W: Array) -> Rest:
+        """The second derivative of all but the losses."""
         n_outputs, n_features = self._shape
-        H = np.zeros((n_outputs, n_features + 1, n_outputs, n_features + 1))
-        self._add_losses(around, around.u + around.step * margins, u, H)
+        diagonal = np.ones((n_outputs, n_features + 1))
+        diagonal[:, :-1] = around.far * self._metric + 2 * self._l2
+        if self._intercept:
+            diagonal[:, -1] = around.far
         step = around.step * self._kink_step
-        places = np.arange(n_features)
-        if self._group > 0:
-            z = around.v + step * W
-            norms = np.sqrt(np.einsum("cd,cd->d", z, z))
-            outside = norms > self._group
-            z /= np.where(outside, norms, 1.0)
-            share = np.where(outside, self._group / np.where(outside, norms, 1.0), 1.0)
-            for c in range(n_outputs):
-                for d in range(n_outputs):
-                    H[c, places, d, places] += step * share * ((c == d) - outside * z[c] * z[d])
-        far = around.far * self._metric + 2 * self._l2
-        for c in range(n_outputs):
-            bent = step * (np.abs(around.v[c] + step * W[c]) < self._l1) if self._l1 > 0 else 0.0
-            H[c, places, c, places] += far + bent
-            H[c, -1, c, -1] += around.far if self._intercept else 1.0
-        return H
+        z = around.v + step * W
+        if self._l1 > 0:
+            diagonal[:, :-1] += step * (np.abs(z) < self._l1)
+        if self._group == 0:
+            return Rest(diagonal)
+        norms = np.sqrt(np.einsum("cd,cd->d", z, z))
+        outside = norms > self._group
+        norms[~outside] = 1
+        step = step * np.where(outside, self._group / norms, 1.0)
+        diagonal[:, :-1] += step
+        directions = np.zeros_like(diagonal)
+        directions[:, :-1] = z / norms
+        return Rest(diagonal, np.append(step * outside, 0.0), directions)
 
-    def _add_losses(self, around: Around, z: Array, u: Array, H: Array) -> None:
-        """Of the samples with variables between their bounds: sum w step (x, 1) (x, 1)' times a matrix.
+    def _between(self, around: Around, margins: Array, u: Array) -> Between | None:
+        """The margins whose variables are between their bounds; None: they are too many.
 
-        That is E' P E, where E has a row e_j - e_y for each such variable, and P = I, or, on the face
-        sum u = 1 of the simplex, I - 1 1' / n.
+        On the face sum u = 1 of the simplex, their e_f = e_j - e_y are those without their mean.
         """
-        n_outputs = self._shape[0]
-        between = u > 0 if self._has_simplex else (z > 0) & (z < 1)
+        between = _are_between(around, margins, u, has_simplex=self._has_simplex)
         if not self._is_binary:
             between[self._own] = False
+        between[self._weights == 0] = False
         n = between.sum(axis=1)
-        n[self._weights == 0] = 0
-        capped = np.maximum(z, 0).sum(axis=1) > 1 if self._has_simplex else np.zeros(len(n), bool)
-        rows = np.flatnonzero(np.where(capped, n > 1, n > 0))
+        capped = np.zeros(len(n), bool)
+        if self._has_simplex:
+            capped = np.maximum(around.u + around.step * margins, 0).sum(axis=1) > 1
+            between[capped & (n == 1)] = False
+            n[capped & (n == 1)] = 0
+        rows = np.flatnonzero(n)
+        n_outputs, n_features = self._shape
+        n_terms = int(n.sum())
+        if n_outputs * (n_features + 1) > _MOST_PARAMETERS and (
+            n_terms > _MOST_TERMS or len(rows) * (n_features + 1) > _MOST_NUMBERS
+        ):
+            return None
         self.n_passes += len(rows) / len(n)
-        label = np.arange(n_outputs)
-        for first in range(0, len(rows), _CHUNK):
-            some = rows[first : first + _CHUNK]
-            Z = self._rows(some)
-            weight = around.step * self._weights[some]
-            if self._is_binary:
-                self._add_gram(Z, weight, H, 0, 0)
-                continue
-            q, n_some, is_capped = between[some].astype(np.float64), n[some], capped[some]
-            own = (self._own[1][some][:, None] == label).astype(np.float64)
-            for c in range(n_outputs):
-                for d in range(c + 1):
-                    if c == d:
-                        share = np.where(is_capped, -q[:, c] / np.maximum(n_some, 1), own[:, c] * n_some)
-                        share += q[:, c]
-                    else:
-                        apart = -q[:, c] * own[:, d] - own[:, c] * q[:, d]
-                        share = np.where(is_capped, -q[:, c] * q[:, d] / np.maximum(n_some, 1), apart)
-                    used = np.flatnonzero(share)
-                    if len(used):
-                        self._add_gram(Z[used], (share * weight)[used], H, c, d)
+        row, column = np.nonzero(between[rows])
+        E = np.zeros((n_terms, n_outputs))
+        E[np.arange(n_terms), column] = 1
+        if not self._is_binary:
+            is_capped = capped[rows][row]
+            E -= np.where(is_capped[:, None], between[rows][row] / n[rows][row][:, None], 0.0)
+            free = np.flatnonzero(~is_capped)
+            E[free, self._own[1][rows][row][free]] -= 1
+        return Between(self._rows(rows), row, E, around.step * self._weights[rows][row])
 
     def _rows(self, rows: Array) -> Array:
         Z = np.zeros((len(rows), self._shape[1] + 1))
@@ -394,25 +407,6 @@ class Multipliers:
         if self._intercept:
             Z[:, -1] = 1
         return Z
-
-    def _add_gram(self, Z: Array, weight: Array, H: Array, c: int, d: int) -> None:
-        block = np.zeros((1, Z.shape[1], Z.shape[1]))
-        _core.gram_blocks(Z, np.ascontiguousarray(weight[:, None]), block, self._objective._n_threads)
-        H[c, :, d, :] += block[0]
-        if c != d:
-            H[d, :, c, :] += block[0]
-
-    def _solve(self, H: Array, right: Array) -> Array:
-        n = right.size
-        A = H.reshape(1, n, n)
-        factor, extra, solution = np.empty_like(A), np.zeros((1, n)), np.empty((1, n))
-        diagonal = np.einsum("bii->bi", A)
-        ridge = _RIDGE * float(diagonal.max())
-        while not _core.cholesky_blocks(A, extra, factor, self._objective._n_threads).all():
-            extra[...] = ridge
-            ridge *= _MORE_RIDGE
-        _core.cholesky_solve(factor, right.reshape(1, n), solution, self._objective._n_threads)
-        return solution.reshape(right.shape)
 
     # ------------------------------------------------------------------ checkpoints
 
