@@ -10,12 +10,12 @@ enum {
     SCORE_BYTES = 10 << 10,  /* and its scores in L1 if they are few */
     COLUMN_BYTES = 128 << 10,
     TRANSPOSED_BYTES = 256 << 10,
-    MANY_CLASSES = 64,       /* from here on rows are packed and their scores transposed */
-    CLASSES_AT_ONCE = 12,    /* scores by rows read a row once for so many */
+    MANY_CLASSES = 64,    /* from here on rows are packed and their scores transposed */
+    CLASSES_AT_ONCE = 12, /* scores by rows read a row once for so many */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
-    L1_LINES = 64, /* so many lines apart, numbers are in the same set of L1, */
-    APART = 8,     /* and from so many on they are well apart */
+    L1_LINES = 64,                /* so many lines apart, numbers are in the same set of L1, */
+    APART = 8,                    /* and from so many on they are well apart */
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
     MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */

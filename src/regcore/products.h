@@ -50,8 +50,9 @@
     ((ct) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : (ct) <= OUTER_CLASSES_MANY ? OUTER_VECTORS : 2)
 #define OUTER_ACCUMULATORS (OUTER_CLASSES_MANY * OUTER_VECTORS)
 
-/* Prefetches in an inner iteration, spread over its share of the next block: the share of few classes is several lines.
+/* Lines prefetched in an inner iteration, from its place in the next block on: the share of few classes is several.
  * What comes in bursts, or at the same time as many misses of L1, is dropped. */
+#define PREFETCH_LINE 64
 #define PREFETCHES(ct) (RC_VECTOR_BYTES < 64 ? 1 : (ct) <= 3 ? 4 : 2)
 
 /* Long sums run in pieces whose operands stay in L1. */
@@ -84,7 +85,7 @@ RC_INLINE const char *take_ahead(rc_ahead *ahead, int64_t n)
 
 RC_INLINE const char *prefetch_ahead(const int n, const char *ahead, ptrdiff_t step)
 {
-    RC_UNROLL for (int i = 0; i < n; i++) rc_prefetch(ahead + i * (step / n));
+    RC_UNROLL for (int i = 0; i < n; i++) rc_prefetch(ahead + i * PREFETCH_LINE);
     return ahead + step;
 }
 
