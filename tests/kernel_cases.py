@@ -642,7 +642,7 @@ def dual_ascent_in_blocks(rng: np.random.Generator) -> Iterator[Case]:
                 }
 
 
-DESCENDED = {
+STEP_PENALTIES = {
     "l1": (0.02, 0, 0),
     "elastic net": (0.01, 0.02, 0),
     "group": (0, 0, 0.03),
@@ -662,7 +662,7 @@ def coordinate_descent(rng: np.random.Generator) -> Iterator[Case]:
             ("squared_hinge", 4),
         ):
             for matrix in ("C", "F", "csr", "uint8"):
-                for name, parts in DESCENDED.items():
+                for name, parts in STEP_PENALTIES.items():
                     trial += 1
                     n_samples, n_features = int(rng.choice([23, 64, 101])), int(rng.choice([3, 17, 37]))
                     X = rng.standard_normal((n_samples, n_features)).astype(dtype)
