@@ -702,6 +702,17 @@ class Objective:
         """Those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
         return self._matrix.rows(rows, dtype, self._standardization, out)
 
+    def _dense_part(self, first: int, features: Array, out: Array) -> None:
+        """Write some features, standardised, of the rows of a dense X from `first` on into out."""
+        rows = self._matrix.parts[first : first + len(out)]
+        if rows.dtype == out.dtype:
+            rows.take(features, axis=1, out=out, mode="clip")
+        else:
+            out[...] = rows.take(features, axis=1)
+        if self.mean is not None and self.scale is not None:
+            out -= self.mean[features].astype(out.dtype)
+            out /= self.scale[features].astype(out.dtype)
+
     def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
         if self.loss is not Loss.CROSS_ENTROPY or self._is_soft or self.label_smoothing:

@@ -788,8 +788,7 @@ static rc_status find_scales(const rc_problem *problem, const rc_rows *rows, con
 {
     for (int64_t m = 0; m < problem->n_models; m++) {
         const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
-        if (!(sum > 0))
-            return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
+        if (!(sum > 0)) return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
         scale[m] = 1 / sum;
     }
     return RC_OK;
@@ -877,8 +876,7 @@ static rc_status adjoint_by_features(const rc_problem *problem, const rc_rows *r
     double *scale = malloc((size_t)problem->n_models * sizeof *scale);
     if (!scale) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
     status = find_scales(problem, rows, parameters, scale, error);
-    if (status == RC_OK)
-        status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
+    if (status == RC_OK) status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
     free(scale);
     if (status == RC_ERROR_MEMORY) return fail(error, status, "", "out of memory");
     return status == RC_INTERRUPTED ? fail(error, status, "", "interrupted") : status;
@@ -890,7 +888,8 @@ rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_pa
     rc_parameters q = *parameters;
     q.W = q.b = NULL;
     q.penalty = (rc_penalty){0, 0, 0};
-    if (rc_shares_features(problem, rows)) return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
+    if (rc_shares_features(problem, rows))
+        return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
     const rc_dual_point point = {u, u_stride, NULL, NULL, NULL};
     rc_gradient slopes = {NULL, out->grad_W, out->grad_b};
     return evaluate(problem, rows, &q, control, block_adjoint, &point, &slopes, error);

@@ -334,8 +334,7 @@ RC_INLINE double check_row(const real *x, int64_t n)
 static double check_scores(const void *S, int64_t ld, int64_t C, int64_t n)
 {
     double check = 0;
-    for (int64_t c = 0; c < C; c++)
-        check += check_row((const real *)S + c * ld, n);
+    for (int64_t c = 0; c < C; c++) check += check_row((const real *)S + c * ld, n);
     return check;
 }
 

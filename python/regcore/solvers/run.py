@@ -62,11 +62,12 @@ def fit(
     objective : Objective
     solver : {"auto", "fista", "lbfgs", "newton-cd", "dual", "sgd"}, default="auto"
         For smooth losses "fista": accelerated proximal gradient, "lbfgs": quasi-Newton, and "newton-cd":
-        proximal Newton steps by coordinate descent on a working set. For the hinges "dual": dual coordinate
-        ascent. All of these end with a duality gap, or with the residual if there is no penalty. "sgd":
-        mini-batch proximal stochastic gradient, for every loss. "auto": "dual" for the hinges, "newton-cd"
-        where a penalty makes weights zero and the samples are few beside the features or the features
-        many, else "lbfgs"; the result says which.
+        proximal Newton steps by coordinate descent on a working set, or by the matrix of second derivatives.
+        For the hinges "dual": dual coordinate ascent. All of these end with a duality gap, or with the
+        residual if there is no penalty. "sgd": mini-batch proximal stochastic gradient, for every loss.
+        "auto": "dual" for the hinges, "newton-cd" where a penalty makes weights zero and the samples are few
+        beside the features, the features many, or there is one output of some hundred dense features, else
+        "lbfgs"; the result says which.
     tol : float, default=1e-4
         When to stop; what it is compared with depends on the solver and is relative in each. None or 0:
         never, the fit runs for `max_iter` iterations.
