@@ -1,4 +1,4 @@
-"""Proximal Newton by the matrix of second derivatives: optima, certificates, storages, resumed fits, the choice."""
+"""Proximal Newton by the matrix of second derivatives: optima, storages, resumed fits, and who takes it."""
 
 from __future__ import annotations
 

@@ -34,17 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["has_matrix", "newton_matrix"]
 
-_MOST_FEATURES = 1024
+_MOST_FEATURES = 512
 _SAMPLES_PER_FEATURE = 4  # fewer are for coordinate descent on the samples
-_ROWS_PER_FEATURE, _LEAST_ROWS = 8, 2048  # of a sample
+_ROWS_PER_FEATURE, _LEAST_ROWS = (8, 40), 2048  # of the models that are not of all rows
+_ALL_ROWS = 2  # the level of those that are
+_MISSING = 0.2  # of what the last step promised, from which on weights enter the model
 _CHUNK = 2048  # rows that are made dense at a time
-_CLOSE = 0.75  # share of the strength; slopes beyond it take part in the model of all rows
+_MANY = 0.6  # share of the features: more of them are not gathered, but all taken
+_CLOSE = 0.85  # share of the strength; slopes beyond it take part in the model of all rows
 _SAMPLED_STEPS = 1  # they find which weights matter
-_HOLDS = 0.3  # the same of a model of all rows
+_HOLDS = 0.3, 0.6  # a model serves while a step promises at most this part of what the last one did, ...
+_LARGE = 256  # ... the second number with so many weights, whose model costs more
 _ENOUGH = 1e-6  # of what a step promises: where the sweeps of a model end
-_CERTIFIABLE = (
-    3.0  # times tol: what a step promised, as a share of the objective, before its end is certified
-)
+_CERTIFIABLE = 3.0  # times tol: what a step promised, as a share of the objective, before a certificate
 _FRUITLESS = 1e-4  # times tol: from there on, steps gain nothing any more
 _SHORTEST = 1e-4
 _ARMIJO = 1e-3
@@ -63,6 +65,7 @@ def has_matrix(objective: ObjectiveLike) -> bool:
         and not objective._is_sparse  # type: ignore[attr-defined]
         and objective.n_features <= _MOST_FEATURES
         and objective.n_samples > max(_SAMPLES_PER_FEATURE * objective.n_features, _LEAST_ROWS)
+        and objective._has_different_labels  # type: ignore[attr-defined]
     )
 
 
@@ -75,7 +78,7 @@ class _Run:
     promised: float = math.inf  # by the last step, as a share of the objective
     n_passes: float = 0.0
     n_steps: int = 0  # of the model
-    is_exact: int = 0  # the model is of all rows
+    level: int = 0  # of the model: the higher, the more rows
     best: float = math.inf  # the least gap
     n_stalled: int = 0
     n_failures: int = 0  # steps that did not lower the objective
@@ -123,19 +126,32 @@ class _Fit:
         self.slope_b = 0.0
         self.members: Array = np.empty(0, np.int64)  # features of the model
         self.H: Array = np.empty((0, 0))
+        self.curvatures: Array = np.ones(self.W.shape[1])  # the diagonal of the first model
         self.run = _Run()
 
     # ------------------------------------------------ the point
 
     def begin(self) -> Generator[Request, Any, None]:
-        """Evaluate the start; without weights, the intercept of cross_entropy begins at its best."""
-        if self.b is not None and not self.W.any() and self.objective.loss is Loss.CROSS_ENTROPY:
-            shares = self.objective._class_sums(self.W.dtype)[1]  # type: ignore[attr-defined]
-            self.run.n_passes += 1
+        """Evaluate the start; without weights, the intercept of cross_entropy begins at its best.
+
+        There the classes tell all: with their shares s and the weighted means M_c of their x, the slopes are
+        s_1 (M_0 + M_1) - M_1.
+        """
+        objective, run = self.objective, self.run
+        found = None
+        if self.b is not None and not self.W.any() and objective.loss is Loss.CROSS_ENTROPY:
+            sums, shares = (part[0] for part in objective._class_sums(self.W.dtype))  # type: ignore[attr-defined]
+            run.n_passes += 1
             if shares.all():
-                self.b[:] = np.log(float(shares[0, 1]) / float(shares[0, 0]))
-        loss, grad_W, grad_b = yield Evaluation(self.W, self.b)
-        self.run.n_passes += 1
+                share = shares.astype(np.float64)
+                self.b[:] = np.log(share[1] / share[0])
+                if not (objective._is_soft or objective.label_smoothing):  # type: ignore[attr-defined]
+                    grad_W = shares[1] * (sums[:1] + sums[1:]) - sums[1:]
+                    found = -float(share @ np.log(share)), grad_W, np.zeros_like(self.b)
+        if found is None:
+            found = yield Evaluation(self.W, self.b)
+            run.n_passes += 1
+        loss, grad_W, grad_b = found
         self._settle(self.W, self.b, float(loss), grad_W, grad_b)
         if not self.W.any() and self._violation() <= 0:
             yield from self._certify(grad_W, grad_b)
@@ -159,32 +175,28 @@ class _Fit:
     # ------------------------------------------------ the model
 
     def _make_model(self) -> None:
-        """The second derivatives of a sample of the rows in all weights, or of all rows in some."""
+        """The second derivatives of a few rows in all weights, or of many, or all, in those that matter."""
         objective, run = self.objective, self.run
         n_samples, n_features = objective.n_samples, self.W.shape[1]
-        if run.is_exact:
+        if run.level:
             near = (self.W[0] != 0) | (np.abs(self.slopes) > _CLOSE * self.l1)
-            self.members = np.flatnonzero(near)
-            rows = np.arange(n_samples)
+            self.members = np.flatnonzero(near | (near.mean() > _MANY))
         else:
             self.members = np.arange(n_features)
-            n_rows = min(max(_ROWS_PER_FEATURE * n_features, _LEAST_ROWS), n_samples)
-            rows = np.sort(np.random.default_rng(self.problem.seed).choice(n_samples, n_rows, replace=False))
-        h, total = objective._loss_curvature(self.W, self.b, rows)
+        wanted = max(_ROWS_PER_FEATURE[min(run.level, 1)] * len(self.members), _LEAST_ROWS)
+        step = 1 if run.level == _ALL_ROWS else max(n_samples // wanted, 1)
+        h, total = objective._loss_curvature(self.W, self.b, np.arange(0, n_samples, step))
         h, n, kind = np.ascontiguousarray(h), len(self.members), self.W.dtype
         blocks, means = np.zeros((1, n, n), kind), np.zeros(n)
-        buffer = np.empty((min(_CHUNK, len(rows)), n), kind)
-        for first in range(0, len(rows), _CHUNK):
+        buffer = np.empty((min(_CHUNK, len(h)), n), kind)
+        for first in range(0, len(h), _CHUNK):
             part = h[first : first + _CHUNK]
-            Z = buffer[: len(part)]
-            if run.is_exact:
-                objective._dense_part(first, self.members, Z)  # type: ignore[attr-defined]
-            else:
-                objective._dense_rows(rows[first : first + _CHUNK], kind, out=Z)
+            rows = slice(first * step, (first + len(part)) * step, step)
+            Z = objective._dense_part(rows, self.members, buffer)  # type: ignore[attr-defined]
             _core.gram_blocks(Z, part, blocks, objective.n_threads)
-            if self.b is not None:
-                means += np.einsum("n,nk->k", part[:, 0].astype(kind), Z)  # a BLAS has threads of its own
-        run.n_passes += len(rows) / n_samples * (1 + n / n_features)
+            if self.b is not None:  # a BLAS has threads of its own, which would still spin afterwards
+                means += np.einsum("n,nk->k", part[:, 0].astype(kind), Z)
+        run.n_passes += (1 + n / n_features) / step
         self.H = np.empty((n + (self.b is not None),) * 2)
         self.H[:n, :n] = blocks[0]
         if self.b is not None:
@@ -193,17 +205,19 @@ class _Fit:
         self.H /= total or 1.0
         diagonal = np.einsum("kk->k", self.H)  # a view
         diagonal += 4 * self.eps * max(float(diagonal.max(initial=0)), 1e-30)
+        if not run.level:
+            self.curvatures = diagonal[:n].copy()
         run.n_steps = 0
 
     def _needs_model(self) -> bool:
+        """Whether there is none, or weights that are not in it promise as much as the others do."""
         run = self.run
         if not len(self.H):
             return True
-        if run.is_exact:
-            outside = np.abs(self.slopes)
-            outside[self.members] = 0
-            return bool(outside.max() > self.l1 * (1 + 1e-3 * min(run.promised, 1.0)))
-        return False
+        beyond = np.maximum(np.abs(self.slopes) - self.l1, 0)
+        beyond[self.members] = 0
+        gain = float((np.square(beyond) / (2 * np.maximum(self.curvatures, 1e-300))).sum())
+        return run.level > 0 and gain > _MISSING * run.promised * self._size
 
     # ------------------------------------------------ iterations
 
@@ -248,14 +262,17 @@ class _Fit:
             self._settle(W, at, float(loss), grad_W, grad_b)
             run.n_failures = 0
         else:
-            run.n_failures += run.is_exact
+            run.n_failures += run.level == _ALL_ROWS
             grad_W = self.slopes[None].astype(self.W.dtype)
             grad_b = np.array([self.slope_b], self.W.dtype)
-        is_slow = run.is_exact and run.n_steps > 1 and run.promised > _HOLDS * last
-        if is_slow or not share or (not run.is_exact and run.n_steps >= _SAMPLED_STEPS):
-            run.is_exact, self.H = 1, np.empty((0, 0))
-        if self._is_certifiable():
+        holds = _HOLDS[0] + (_HOLDS[1] - _HOLDS[0]) * min(n / _LARGE, 1.0)
+        is_slow = run.level > 0 and run.n_steps > 1 and run.promised > holds * last
+        if is_slow or not share or (run.level == 0 and run.n_steps >= _SAMPLED_STEPS):
+            run.level, self.H = min(run.level + 1, _ALL_ROWS), np.empty((0, 0))
+        if self._is_certifiable() or run.n_failures >= 2:
             yield from self._certify(grad_W, grad_b)
+            if run.n_stalled:
+                run.level, self.H = _ALL_ROWS, np.empty((0, 0))
 
     def _violation(self) -> float:
         """How far the slopes of the weights exceed what the penalty allows, as a share of its strength."""
@@ -313,6 +330,7 @@ class _Fit:
     def state(self) -> Mapping[str, Any]:
         """Return what the next iteration needs besides W and b."""
         arrays = {"H": self.H, "members": self.members, "slopes": self.slopes, "slope_b": self.slope_b}
+        arrays["curvatures"] = self.curvatures
         found: dict[str, Any] = arrays | asdict(self.run)
         return found
 
@@ -320,4 +338,5 @@ class _Fit:
         """Go on from such a state."""
         self.H, self.members = saved["H"], saved["members"]
         self.slopes, self.slope_b = saved["slopes"], float(saved["slope_b"])
+        self.curvatures = saved["curvatures"]
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
