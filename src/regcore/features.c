@@ -23,7 +23,7 @@ enum {
     MOST_SCORES = 64,          /* slopes of a row */
     MOST_ROWS = 1 << 16,       /* their slopes are held */
     PACKED_COLUMNS = 16,       /* at the end of a strip */
-    WORK_PER_THREAD = 1 << 18, /* multiply-adds that repay waking a thread */
+    WORK_PER_THREAD = 2 << 20, /* multiply-adds that repay waking a thread, and the wait for one that is busy */
     ALIGNMENT = 64
 };
 
