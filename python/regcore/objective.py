@@ -219,6 +219,10 @@ class Objective:
         return self._y.dtype.kind == "f"
 
     @property
+    def _has_plain_labels(self) -> bool:
+        return not self._is_soft and not self.label_smoothing
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of W: (n_outputs, n_features), with n_models before it for a stack."""
         shape = (self.n_outputs, self.n_features)

@@ -199,7 +199,9 @@ cdef extern from "regcore.h" nogil:
     ctypedef struct rc_dual_state:
         void *slopes
         void *centre
+        void *A
         double *centre_b
+        double *residual
         uint8_t *wait
         uint8_t *patience
         double curvature
@@ -209,6 +211,7 @@ cdef extern from "regcore.h" nogil:
         int64_t epoch
     void rc_dual_get_state(const rc_dual *, rc_dual_state *)
     void rc_dual_set_state(rc_dual *, const rc_dual_state *)
+    void rc_dual_slopes(const rc_dual *, void *)
     ctypedef struct rc_coordinate:
         pass
     ctypedef struct rc_coordinate_options:
@@ -899,7 +902,7 @@ cdef class StochasticGradient:
 
 
 cdef class DualAscent:
-    """Dual coordinate ascent for the hinges on a `Problem`, an epoch a call; see rc_dual in regcore.h.
+    """Dual coordinate ascent for the hinges and cross_entropy on a `Problem`, an epoch a call; see rc_dual in regcore.h.
 
     Parameters
     ----------
@@ -1021,6 +1024,12 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_parameters(self.dual, averaged, w, intercept)
 
+    def slopes(self, cnp.ndarray out):
+        """Write the slopes (n_samples, n_outputs), in the dtype."""
+        cdef void *data = self._reals(out, "out", self.problem.n_samples * self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_slopes(self.dual, data)
+
     def state(self):
         """What a certificate hands on to the epochs that follow, as a dict of new arrays and numbers."""
         cdef rc_dual_state state
@@ -1031,7 +1040,7 @@ cdef class DualAscent:
                         "intercept_step": state.intercept, "spread": state.spread, "epoch": state.epoch}
 
     def set_state(self, given):
-        """Go on from such a state, after a `refresh`."""
+        """Go on from such a state; if its slopes were changed, a `refresh` is to follow."""
         cdef rc_dual_state state
         cdef dict arrays = self._arrays(&state)
         _restore(arrays, given)
@@ -1045,11 +1054,14 @@ cdef class DualAscent:
         cdef int64_t n = self.problem.n_samples, c = self.problem.n_classes
         cdef cnp.ndarray slopes = np.zeros((n, c), self.dtype)
         cdef cnp.ndarray centre = np.zeros((c, self.problem.n_features), self.dtype), centre_b = np.zeros(c)
+        cdef cnp.ndarray A = np.zeros((c, self.problem.n_features), self.dtype), slopes_sum = np.zeros(c)
         cdef cnp.ndarray wait = np.zeros(n, np.uint8), patience = np.zeros(n, np.uint8)
         state.slopes, state.centre = cnp.PyArray_DATA(slopes), cnp.PyArray_DATA(centre)
         state.centre_b = <double *>cnp.PyArray_DATA(centre_b)
+        state.A, state.residual = cnp.PyArray_DATA(A), <double *>cnp.PyArray_DATA(slopes_sum)
         state.wait, state.patience = <uint8_t *>cnp.PyArray_DATA(wait), <uint8_t *>cnp.PyArray_DATA(patience)
-        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "wait": wait, "patience": patience}
+        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "A": A, "slopes_sum": slopes_sum,
+                "wait": wait, "patience": patience}
 
 
 cdef class CoordinateDescent:

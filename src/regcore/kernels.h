@@ -40,8 +40,8 @@ static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
     return rows->index ? rows->index[i] : rows->start + i * rows->step;
 }
 
-/* What the caller will read next: the products prefetch a line of it in each inner iteration, so that memory is never
- * idle while they compute.  step = 0: nothing to prefetch. */
+/* What the caller will read next: the products prefetch `step` bytes of it in each inner iteration, so that memory is
+ * never idle while they compute.  step = 0: nothing to prefetch. */
 typedef struct {
     const char *next, *end;
     ptrdiff_t step;
@@ -50,7 +50,7 @@ typedef struct {
 /* The last vector of a row ends with the row: it overlaps its neighbour instead of reading past the end.  A packed
  * weight matrix holds zeros in the lanes seen twice, a packed gradient holds sums that unpacking drops. */
 typedef struct {
-    int64_t n_vectors, last_offset, packed; /* packed = n_vectors * lanes, the length of a packed row */
+    int64_t n_vectors, last_offset, packed; /* packed: the length of a packed row, n_vectors * lanes or more */
 } rc_row_shape;
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
@@ -111,6 +111,8 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+#define DUAL_SCRATCH(C) (10 * ((C) + 32))
+
 /* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
 typedef struct {
     rc_loss loss;
@@ -124,7 +126,7 @@ typedef struct {
     double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
     int32_t *label;
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
-    double *scratch;          /* 4 * (C + 32) doubles */
+    double *scratch;          /* DUAL_SCRATCH(C) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
     double spread;            /* of a change, as long as other blocks of samples have not seen it; else 1 */
 } rc_dual_work;
@@ -202,6 +204,10 @@ typedef struct {
     /* G[c][d] += sum_r S[c][r] x[d][r] */
     void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
                              rc_ahead *ahead, void *G);
+    /* inner iterations of the products that run along B (scores of rows, gradient of columns) and across it, of
+     * (C, n_out) results from n_vectors each, or of n_vectors of results from n terms each */
+    int64_t (*dot_iterations)(int64_t C, int64_t n_out, int64_t n_vectors);
+    int64_t (*outer_iterations)(int64_t C, int64_t n, int64_t n_vectors);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
 

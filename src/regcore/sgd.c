@@ -516,6 +516,7 @@ static void make_plan(rc_sgd *s)
     static const int64_t anything = 0;
     const rc_rows shuffled = {&anything, 0, 1, N};
     rc_make_plan(p, &s->problem, &shuffled, q->real, 0, NULL);
+    p->shape.packed = p->shape.n_vectors * p->k->lanes; /* the last vector ends a row of W and of G */
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
     if (s->changes_rows && p->row_source == DIRECT) {
         p->row_source = PACKED;

@@ -8,7 +8,8 @@ with it the duality gap and the weights that have to enter the working set, thos
 penalty's strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
 optimization", ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
 extrapolation", ICML 2018). The working set about doubles from one pass to the next until it has all of them,
-and is solved the more accurately the fewer are missing.
+and is solved the more accurately the fewer are missing. With a weak penalty on CSR the first steps are those
+of `regcore.solvers.dual_cross_entropy.ascend_first`.
 
 Where the weights that move are few, their model is solved by its matrix of second derivatives: see
 ``src/regcore/gram.c``. With one output, many samples and not too many features there is no working set of
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from regcore.losses import Loss
+from regcore.solvers.dual_cross_entropy import ascend_first, starts_in_the_dual
 from regcore.solvers.newton_matrix import has_matrix, newton_matrix
 from regcore.solvers.outcomes import NO_MINIMUM
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Request, Step
@@ -78,8 +80,16 @@ def newton_cd(problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome
         raise TypeError("solver='newton-cd' needs the samples themselves: an Objective over data in memory")
     if has_matrix(problem.objective):
         return newton_matrix(problem)
+    return _begin_and_iterate(problem)
+
+
+def _begin_and_iterate(problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:
+    n_passes = 0.0
+    if starts_in_the_dual(problem):
+        problem, n_passes = yield from ascend_first(problem)
     descent = Descent(problem.objective, problem.W, problem.b)
-    return _iterate(descent, problem)
+    descent.run.n_passes = n_passes
+    return (yield from _iterate(descent, problem))
 
 
 def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:

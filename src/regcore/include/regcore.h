@@ -304,7 +304,7 @@ rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, cons
                            int64_t n_rows, double curvature[3], rc_error *error);
 
 /*
- * Dual coordinate ascent for the hinges, an epoch a call: the dual of the objective around a centre,
+ * Dual coordinate ascent for the hinges and cross_entropy, an epoch a call: the dual of the objective around a centre,
  *
  *     sum_i w_i loss_i / sum w + R(W) + ||W - W_c||^2 / (2 step) + ||b - b_c||^2 / (2 intercept_step),
  *
@@ -322,7 +322,8 @@ typedef struct {
     uint64_t seed;                /* order of the samples */
 } rc_dual_options;
 
-/* Borrows the problem's arrays; starts at slopes of 0, with no intercept. One model, RC_HINGE or RC_CRAMMER_SINGER. */
+/* Borrows the problem's arrays; starts at slopes of 0, with no intercept. One model; any loss but
+ * RC_SQUARED_HINGE, of labels. */
 rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *options, const rc_control *control,
                          rc_dual **dual, rc_error *error);
 void rc_dual_free(rc_dual *dual);
@@ -346,14 +347,18 @@ void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
 typedef struct {
     void *slopes;             /* (n_rows, C) of `real` */
     void *centre;             /* (C, D) of `real`: centre / step; zeros without a centre */
+    void *A;                  /* (C, D) of `real`: centre / step - V */
     double *centre_b;         /* (C,) */
+    double *residual;         /* (C,) */
     uint8_t *wait, *patience; /* (n_rows,) */
     double curvature, inverse_step, intercept, spread;
     int64_t epoch;
 } rc_dual_state;
 void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
-/* Goes on from such a state, after an rc_dual_refresh. */
+/* Goes on from such a state; if its slopes were changed, an rc_dual_refresh is to follow. */
 void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
+/* The slopes alone, (n_rows, C) of `real` */
+void rc_dual_slopes(const rc_dual *dual, void *slopes);
 
 /*
  * Proximal Newton steps for the smooth losses on a working set of columns, by coordinate descent; see coordinate.c.
