@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "access.h"
 #include "columns.h"
 
 enum {
@@ -35,14 +36,7 @@ enum {
     GRADIENT_WORK = 4            /* and one in the gradient that is returned */
 };
 
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
-
-static int64_t row_start(const rc_plan *plan, int64_t row)
-{
-    const rc_matrix *X = &plan->problem->X;
-    return X->index_dtype == RC_INT32 ? ((const int32_t *)X->indptr)[row] : ((const int64_t *)X->indptr)[row];
-}
 
 /*
  * Scores by rows end each sum with a tree of shuffles, about 1.5 cycles a class and row; scores by transposed rows cost
@@ -187,12 +181,13 @@ static int64_t sparse_chunk_start(const rc_plan *plan, int64_t chunk)
     if (chunk <= 0) return 0;
     if (chunk >= plan->n_chunks) return rows->n;
     if (rows->index || rows->step != 1) return rows->n / plan->n_chunks * chunk;
-    const int64_t first = row_start(plan, rows->start), end = row_start(plan, rows->start + rows->n);
+    const int64_t first = row_start(&plan->problem->X, rows->start),
+                  end = row_start(&plan->problem->X, rows->start + rows->n);
     const int64_t wanted = first + (end - first) / plan->n_chunks * chunk;
     int64_t low = 0, high = rows->n;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (row_start(plan, rows->start + middle) < wanted)
+        if (row_start(&plan->problem->X, rows->start + middle) < wanted)
             low = middle + 1;
         else
             high = middle;
