@@ -77,6 +77,7 @@ _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
 _STALLED_CHECKS, _STALLED_NEWTON = 50, 15
 _CERTIFICATES = 3  # over which the speed is measured
 _WANTED_WITHOUT_TOL = 1e-9
+_EARLY, _SPEEDS_UP = 0.05, 3.0  # a gap beside the value, and what the ascent's speed there says of later
 _MULTIPLIERS_TOL = 0.01  # of the gap, to which Newton's method solves a subproblem
 _NEWTON_STEPS, _NEWTON_STEPS_A_DIGIT = 10, 15  # of the method of multipliers, to gain a digit
 # of a state
@@ -369,7 +370,12 @@ class _Ascent:
         fallen = math.log(before / left) if left < before else 0.0
         distance = math.log10(left / wanted)
         ahead = passes * math.log(10) * distance / fallen if fallen > 0 else math.inf
-        cost = Multipliers.cost_of_step(self.objective)
+        if left > _EARLY * self.value:
+            ahead /= _SPEEDS_UP
+        slopes = self._loop.state()["slopes"]
+        if slopes.shape[1] == 1:
+            slopes = np.abs(slopes)
+        cost = Multipliers.cost_of_step(self.objective, slopes)
         return ahead > cost * (_NEWTON_STEPS + _NEWTON_STEPS_A_DIGIT * distance)
 
     def _start_multipliers(self) -> None:
