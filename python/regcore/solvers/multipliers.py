@@ -51,6 +51,7 @@ __all__ = ["Multipliers"]
 
 _MOST_PARAMETERS = 2000  # of W and b together; beyond, margins between two kinks:
 _MOST_TERMS = 3000
+_ROUNDING = 1e-6  # of slopes
 _MOST_NUMBERS = 1 << 23  # of their samples
 _MOST_FEATURES = 8191
 _MOST_STEPS_AT_ONCE = 10
@@ -151,7 +152,11 @@ class Multipliers:
     def cost_of_step(objective: Any, slopes: Array) -> float:
         """In passes, nearly, from these slopes on: direction, gradient, and the factor of a matrix."""
         n_outputs, K = objective.n_outputs, objective.n_features + 1
-        n_terms = int(((slopes > 0) & (slopes < 1)).sum())
+        between = (slopes > 0) & (slopes < 1)
+        n_terms = int(between.sum())
+        if objective.loss is Loss.CRAMMER_SINGER and n_outputs > 2:
+            full = np.maximum(slopes, 0).sum(axis=1) >= 1 - _ROUNDING
+            n_terms -= int((between.any(axis=1) & full).sum())
         if n_outputs * K > _MOST_PARAMETERS and n_terms > _MOST_TERMS:
             return math.inf
         n = min(n_outputs * K, n_terms)
