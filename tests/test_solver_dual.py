@@ -259,8 +259,8 @@ def test_arguments_of_the_loop(data):
         loop.set_centre(np.zeros((3, 3), np.float32), np.zeros(3), 1.0, 1.0)
     with pytest.raises(ValueError, match="b must be C-contiguous and writeable, 3 numbers of float64"):
         loop.parameters(np.zeros((3, 3)), np.zeros(2), False)
-    with pytest.raises(ValueError, match="loss must be hinge or crammer_singer"):
-        make_objective(*data[:2], "cross_entropy")._dual_ascent(np.float64, None, proximal=True, seed=0)
+    with pytest.raises(ValueError, match="loss must be hinge, crammer_singer or cross_entropy"):
+        make_objective(*data[:2], "squared_hinge")._dual_ascent(np.float64, None, proximal=True, seed=0)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ import numpy as np
 
 from regcore.certificate import best_bound, feasible_scale, intercept_shift, penalty_conjugate
 from regcore.losses import Loss
+from regcore.solvers.dual_cross_entropy import dual_cross_entropy, has_probabilities
 from regcore.solvers.dual_newton import Around, Newton
 from regcore.solvers.multipliers import Multipliers
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
@@ -106,6 +107,8 @@ _NUMBERS = (
 def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generator[Step, None, Outcome]:
     """Minimise a hinge loss with any penalty by dual coordinate ascent; an iteration is several epochs.
 
+    cross_entropy of labels with an L2 part is `regcore.solvers.dual_cross_entropy`'s.
+
     Converged means: the duality gap is at most `tol` times the objective; without a penalty: the residual
     described above is at most `tol`.
 
@@ -114,7 +117,7 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     problem : ProblemToSolve
     first_step : float, default=0.5
         Step of the proximal term, in units of what makes a typical sample's own step as long as the range of
-        its dual variables; positive and finite. It grows by itself.
+        its dual variables; positive and finite. It grows by itself. cross_entropy has no such term.
 
     Yields
     ------
@@ -138,6 +141,8 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     objective = problem.objective
     if not hasattr(objective, "_dual_ascent"):
         raise TypeError("solver='dual' needs the samples themselves: an Objective over data in memory")
+    if has_probabilities(objective):
+        return dual_cross_entropy(problem)
     if objective.loss not in (Loss.HINGE, Loss.CRAMMER_SINGER):
         raise ValueError(f"solver='dual' is for the hinges; got loss={objective.loss.label!r}")
     return _ascend(problem, _Ascent(problem, first_step))

@@ -1,192 +1,110 @@
-"""Newton's systems of `regcore.solvers.multipliers`, where weights or samples between two kinks are few.
-
-The second derivative is D + sum_f weight_f a_f a_f', with one term for each margin f between two kinks,
-a_f = e_f z' as a matrix (n_outputs, n_features + 1), z the sample with a 1 for the intercept, and D what the
-penalty and the proximal terms add: diagonal but for s_d e_d e_d' in each feature d of a group. The system is
-solved in W and b, or, where that is less, in as many unknowns as there are terms (Woodbury's identity).
-"""
+"""What the kinked part of a penalty, lambda sum ||w||, adds to a smooth objective's slopes and curvature."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from regcore import _core
+from regcore.penalties import Penalty
 
 if TYPE_CHECKING:
-    from regcore.solvers.protocol import Array
+    import numpy.typing as npt
 
-__all__ = ["Between", "Rest", "solve"]
+    Array: TypeAlias = npt.NDArray[Any]
 
-_CHUNK = 2048  # samples whose rows are multiplied at a time
-_RIDGE, _MORE_RIDGE = 1e-14, 100.0
-_FEWER = 0.8  # unknowns, for the sake of which the system is turned round
+__all__ = ["Kinks", "Slopes"]
 
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """The margins between two kinks.
-
-    Attributes
-    ----------
-    Z : ndarray of shape (n_rows, n_features + 1)
-        Their samples.
-    row : ndarray of shape (n_terms,)
-        The sample of each.
-    E : ndarray of shape (n_terms, n_outputs)
-        The e_f.
-    weight : ndarray of shape (n_terms,)
-    """
-
-    Z: Array
-    row: Array
-    E: Array
-    weight: Array
+_ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
+_FIXED = 1e9  # of a weight that stays at zero
+_SURE = 100.0  # a weight that moved by less than 1 / sqrt of this of its size is taken to keep its sign
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """D.
+@dataclass(slots=True)
+class Slopes:
+    """What a penalty's kinked part adds at a point: its slope, curvature, and which weights may move."""
 
-    Attributes
-    ----------
-    diagonal : ndarray of shape (n_outputs, n_features + 1)
-    bend : ndarray of shape (n_features + 1,), or None
-        The s_d, less than the diagonal, which is then the same for all outputs; None: all are 0.
-    directions : ndarray of shape (n_outputs, n_features + 1), or None
-        The e_d.
-    """
-
-    diagonal: Array
-    bend: Array | None = None
-    directions: Array | None = None
-
-    def times(self, x: Array) -> Array:
-        """D x."""
-        product: Array = self.diagonal * x
-        if self.bend is not None and self.directions is not None:
-            product -= self.directions * (self.bend * np.einsum("ck,ck->k", self.directions, x))
-        return product
-
-    def solved(self, x: Array) -> Array:
-        """D^-1 x."""
-        solution: Array = x / self.diagonal
-        if self.bend is not None and self.directions is not None:
-            along = np.einsum("ck,ck->k", self.directions, x)
-            solution += self.directions * (self.inverse_bend() * along)
-        return solution
-
-    def inverse_bend(self) -> Array:
-        """What D^-1 has in the place of -s_d."""
-        bend: Array = np.zeros(self.diagonal.shape[1]) if self.bend is None else self.bend
-        inverse: Array = bend / (self.diagonal[0] * (self.diagonal[0] - bend))
-        return inverse
+    gradient: Array  # of the whole objective
+    extra: Array  # for the diagonal of the metric
+    free: Array | None = None
 
 
-def solve(between: Between, rest: Rest, right: Array, n_threads: int) -> Array:
-    """Solve the system; `right` and the solution have the shape (n_outputs, n_features + 1)."""
-    if len(between.row) < _FEWER * right.size:
-        return _in_terms(between, rest, right, n_threads)
-    return _in_weights(between, rest, right, n_threads)
+class Kinks:
+    """The kinked part lambda sum ||w||: over single weights (L1) or over the columns of W (group)."""
 
+    def __init__(self, penalty: Penalty | None, n_features: int) -> None:
+        self.strength = 0.0 if penalty is None else penalty.l1 or penalty.group
+        self.in_groups = penalty is not None and penalty.group > 0
+        self.l2 = 0.0 if penalty is None else penalty.l2
+        self.n_features = n_features
 
-def _in_weights(between: Between, rest: Rest, right: Array, n_threads: int) -> Array:
-    n_outputs, K = right.shape
-    H = np.zeros((n_outputs, K, n_outputs, K))
-    places = np.arange(K)
-    n_rows = len(between.Z)
-    for c in range(n_outputs):
-        for d in range(c + 1):
-            shared = between.weight * between.E[:, c] * between.E[:, d]
-            share: Array = np.bincount(between.row, shared, minlength=n_rows)
-            used = np.flatnonzero(share)
-            block = np.zeros((1, K, K))
-            for first in range(0, len(used), _CHUNK):
-                some = used[first : first + _CHUNK]
-                _core.gram_blocks(between.Z[some], share[some, None], block, n_threads)
-            H[c, :, d, :] = block[0]
-            if c != d:
-                H[d, :, c, :] = block[0]
-            if rest.bend is not None and rest.directions is not None:
-                across = rest.bend * rest.directions[c] * rest.directions[d]
-                H[c, places, d, places] -= across
-                if c != d:
-                    H[d, places, c, places] -= across
-        H[c, places, c, places] += rest.diagonal[c]
-    factor = _factor(H.reshape(1, right.size, right.size), n_threads)
-    return _solved(factor, right.ravel(), n_threads).reshape(right.shape)
+    def norms(self, z: Array) -> Array:
+        w = z[:, : self.n_features]
+        return np.sqrt(np.square(w).sum(axis=0, keepdims=True)) if self.in_groups else np.abs(w)
 
+    def value(self, z: Array, epsilon: float) -> float:
+        if not self.strength:
+            return 0.0
+        norms = self.norms(z)
+        if epsilon:
+            norms = np.sqrt(norms * norms + epsilon * epsilon) - epsilon
+        return self.strength * float(norms.sum())
 
-def _in_terms(between: Between, rest: Rest, right: Array, n_threads: int) -> Array:
-    """(D + B B')^-1 = D^-1 - D^-1 B (I + B' D^-1 B)^-1 B' D^-1; the columns of B are the terms."""
-    Z, row, n = between.Z, between.row, len(between.row)
-    E = between.E * np.sqrt(between.weight)[:, None]
-    n_outputs = E.shape[1]
+    def smoothed(self, z: Array, slope: Array, epsilon: float, moved: Array) -> Slopes:
+        w = z[:, : self.n_features]
+        curvature = self.strength / np.sqrt(self.norms(z) ** 2 + epsilon * epsilon)
+        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
+        gradient[:, : self.n_features] += curvature * w
+        squares = self.norms(z) ** 2 + epsilon * epsilon
+        share = np.clip(_SURE * self.norms(moved) ** 2 / squares, epsilon**2 / squares, 1)
+        extra[:, : self.n_features] += curvature * share
+        extra[:, self.n_features :] = 0
+        return Slopes(gradient, extra)
 
-    def across(x: Array) -> Array:
-        """B' x."""
-        found: Array = np.einsum("fc,fc->f", E, np.einsum("nk,ck->nc", Z, x)[row])
-        return found
+    def exact(self, z: Array, slope: Array, diagonal: Array) -> Slopes:
+        D = self.n_features
+        if not self.strength:
+            extra = np.full(z.shape, 2 * self.l2)
+            extra[:, D:] = 0
+            return Slopes(slope, extra)
+        w, g = z[:, :D], slope[:, :D]
+        norms, slopes = self.norms(z), self.norms(slope)
+        is_zero = np.broadcast_to(norms == 0, w.shape)
+        held = is_zero & np.broadcast_to(slopes <= self.strength, w.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            along = np.where(is_zero, -g / slopes, w / norms)
+        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
+        gradient[:, :D] = np.where(held, 0, g + self.strength * np.nan_to_num(along))
+        if self.in_groups:
+            with np.errstate(divide="ignore"):
+                extra[:, :D] += np.where(is_zero, 0, self.strength / norms)
+        extra[:, :D] += np.where(is_zero, _ENTERING * diagonal[:, :D], 0)
+        extra[:, :D] = np.where(held, _FIXED * (1 + diagonal[:, :D]), extra[:, :D])
+        extra[:, D:] = 0
+        free = np.ones(z.shape, dtype=bool)
+        free[:, :D] = ~held
+        return Slopes(gradient, extra, free)
 
-    def back(t: Array) -> Array:
-        """B t."""
-        shares = np.zeros((len(Z), n_outputs))
-        np.add.at(shares, row, E * t[:, None])
-        found: Array = np.einsum("nc,nk->ck", shares, Z)
-        return found
+    def slope_of_groups(self, z: Array) -> Array:
+        """Gradient of the norms of the groups, 0 for one that is zero."""
+        norms = self.norms(z)
+        return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
 
-    S = np.zeros((n, n))
-    inverse = 1 / rest.diagonal
-    if np.all(inverse == inverse[0]):
-        products = _gram(Z, inverse[0], n_threads)
-        S += products[np.ix_(row, row)] * np.einsum("fc,gc->fg", E, E)
-    else:
-        for c in range(n_outputs):
-            used = np.flatnonzero(E[:, c])
-            rows, place = np.unique(row[used], return_inverse=True)
-            products = _gram(Z[rows], inverse[c], n_threads)
-            S[np.ix_(used, used)] += products[np.ix_(place, place)] * np.outer(E[used, c], E[used, c])
-    if rest.bend is not None and rest.directions is not None:
-        bent = rest.bend > 0
-        along = np.einsum("fc,ck->fk", E, rest.directions[:, bent]) * Z[row][:, bent]
-        S += _gram(along, rest.inverse_bend()[bent], n_threads)
-    S[np.arange(n), np.arange(n)] += 1
-    factor = _factor(S[None], n_threads)
+    def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
+        """Which of W a proximal step along the diagonal sets to zero."""
+        D = self.n_features
+        h = diagonal[:, :D].max(axis=0, keepdims=True) if self.in_groups else diagonal[:, :D]
+        aim = h * z[:, :D] - slope[:, :D]
+        return np.broadcast_to(self.norms(aim) <= self.strength, (len(z), D))
 
-    def solution(x: Array) -> Array:
-        first = rest.solved(x)
-        return first - rest.solved(back(_solved(factor, across(first), n_threads)))
-
-    found = solution(right)
-    # D^-1 may be large: what it has cost in digits comes back
-    return found + solution(right - rest.times(found) - back(across(found)))
-
-
-def _gram(Z: Array, weight: Array, n_threads: int) -> Array:
-    """Z diag(weight) Z'."""
-    product = np.zeros((1, len(Z), len(Z)))
-    _core.gram_blocks(
-        np.ascontiguousarray(Z.T), np.ascontiguousarray(weight)[:, None].copy(), product, n_threads
-    )
-    found: Array = product[0]
-    return found
-
-
-def _factor(A: Array, n_threads: int) -> Array:
-    """The Cholesky factor of A, with a ridge if rounding wants one."""
-    factor: Array = np.empty_like(A)
-    extra: Any = np.zeros(A.shape[:2])
-    ridge = _RIDGE * float(np.einsum("bii->bi", A).max(initial=0.0))
-    while not _core.cholesky_blocks(A, extra, factor, n_threads).all():
-        extra[...] = ridge
-        ridge *= _MORE_RIDGE
-    return factor
-
-
-def _solved(factor: Array, right: Array, n_threads: int) -> Array:
-    solution = np.empty((1, len(right)))
-    _core.cholesky_solve(factor, np.ascontiguousarray(right)[None], solution, n_threads)
-    found: Array = solution[0]
-    return found
+    def stopped_at_zero(self, new: Array, old: Array, direction_sign: Array, leaving: Array) -> Array:
+        """`new` with the weights that changed their sign, or are about to leave, set to zero."""
+        D = self.n_features
+        stopped = new.copy()
+        if self.in_groups:
+            shrunk = self.norms(new) < 0.5 * self.norms(old)
+            stopped[:, :D][leaving & np.broadcast_to(shrunk, leaving.shape)] = 0
+        else:
+            stopped[:, :D][np.sign(new[:, :D]) != direction_sign] = 0
+        return stopped

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regcore.losses import Loss
-from regcore.solvers.kinks import Between, Rest, solve
+from regcore.solvers.margin_systems import Between, Rest, solve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
