@@ -20,7 +20,8 @@ hardly falls, the proximal problems get more epochs each. Samples whose dual var
 sleep for up to 31 epochs. Large CSR matrices are visited in two blocks, each with weights of its own, which
 come together four times an epoch (Ma et al.); the bits are the same on any number of threads. Where the
 samples are few and there is no L2 part, Newton's method solves the proximal problems: see
-`regcore.solvers.dual_newton`. With a free intercept dense features are centred (which does not change the
+`regcore.solvers.dual_newton`. Elsewhere, when the ascent has longer to go at its speed of late than Newton's
+method in the weights, that takes over: see `regcore.solvers.multipliers`. With a free intercept dense features are centred (which does not change the
 problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
 
 The certificate. u is moved to where the intercept's constraint holds exactly and R* is finite, as
@@ -36,7 +37,8 @@ within a distance of ||W|| from W and of ||b|| from b no objective is smaller by
 optimum exists, since the hinges are piecewise linear and bounded from below; where the data is separable
 it is 0, and is found as such, with a gap of 0.
 
-Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten arrays of the shape of W.
+Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten arrays of the shape of W; Newton's
+method some ten arrays of doubles of the slopes' shape and three square matrices, of at most 3000 rows.
 """
 
 from __future__ import annotations
