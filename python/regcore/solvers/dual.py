@@ -21,8 +21,9 @@ sleep for up to 31 epochs. Large CSR matrices are visited in two blocks, each wi
 come together four times an epoch (Ma et al.); the bits are the same on any number of threads. Where the
 samples are few and there is no L2 part, Newton's method solves the proximal problems: see
 `regcore.solvers.dual_newton`. Elsewhere, when the ascent has longer to go at its speed of late than Newton's
-method in the weights, that takes over: see `regcore.solvers.multipliers`. With a free intercept dense features are centred (which does not change the
-problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
+method in the weights, that takes over: see `regcore.solvers.multipliers`. With a free intercept dense
+features are centred (which does not change the problem), and without an L2 part the proximal term weighs
+each feature by its standard deviation.
 
 The certificate. u is moved to where the intercept's constraint holds exactly and R* is finite, as
 `regcore.certificate` describes; V is at hand, so that this costs no pass. The gap is the least objective so
@@ -78,7 +79,7 @@ _LEAST_CENTRES, _MOST_PER_CENTRE = 2, 64
 _ABSENT = -1e6  # intercept of a class without samples
 _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
 _STALLED_CHECKS, _STALLED_NEWTON = 50, 15
-_CERTIFICATES = 3  # over which the speed is measured
+_CERTIFICATES, _MANY_CERTIFICATES = 3, 24  # over which the speed is measured
 _WANTED_WITHOUT_TOL = 1e-9
 _EARLY, _SPEEDS_UP = 0.05, 3.0  # a gap beside the value, and what the ascent's speed there says of later
 _MULTIPLIERS_TOL = 0.01  # of the gap, to which Newton's method solves a subproblem
@@ -378,6 +379,10 @@ class _Ascent:
         distance = math.log10(left / wanted)
         ahead = passes * math.log(10) * distance / fallen if fallen > 0 else math.inf
         if left > _EARLY * self.value:
+            if self.unpenalised and self._n_certificates < _MANY_CERTIFICATES:
+                return (
+                    False  # a residual says little before the end, which nearly separable data reaches soon
+                )
             ahead /= _SPEEDS_UP
         slopes = self._loop.state()["slopes"]
         if slopes.shape[1] == 1:
