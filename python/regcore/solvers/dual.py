@@ -452,7 +452,7 @@ class _Ascent:
                 self.residual, self.value, self.W, self.b = residual, value, W, b
         elif value < self._least:
             self._least, self.value, self.W, self.b = value, value, W, b
-        self._conclude(multipliers.linear, 1.0)
+        self._conclude(multipliers.linear, multipliers.largest)
 
     def _conclude(self, linear: float, largest: float) -> None:
         if self.unpenalised:

@@ -109,6 +109,8 @@ class Multipliers:
         Sums of the slopes there, of shapes (n_outputs, n_features) and (n_outputs,).
     linear : float
         The sum of w_i u_ij there.
+    largest : float
+        The largest sum u of a simplex, which is 1 but for rounding.
     n_passes : float
         What has been done since it was last set to 0.
     """
@@ -301,7 +303,9 @@ class Multipliers:
             W = np.where(np.abs(z) > self._l1, W, 0.0)
         self.W, self.b = W, b - np.einsum("cd,d->c", W, self._mean)
         self.V, self.r = V + np.outer(r, self._mean), r
-        self.linear = float(np.einsum("n,n->", self._weights, u.sum(axis=1)))
+        sums = u.sum(axis=1)
+        self.linear = float(np.einsum("n,n->", self._weights, sums))
+        self.largest = float(sums.max()) if self._has_simplex else 1.0
 
     def _loss_of_bound(self, grad_W: Array, grad_b: Array, W: Array, b: Array, value: float) -> float:
         """What the gradient takes from the dual bound, or adds to the residual, as a share of the value."""
