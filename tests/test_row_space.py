@@ -8,7 +8,7 @@ from problems import relative_error
 from scipy import sparse
 
 from regcore import L1, L2, Objective, fit
-from regcore.solvers import ConvergenceWarning, quasi_newton
+from regcore.solvers import ConvergenceWarning, row_space_start
 
 N_SAMPLES, N_FEATURES = 30, 200
 
@@ -72,7 +72,7 @@ def test_a_fit_in_the_row_space_ends_at_the_optimum(rng, monkeypatch, loss, bina
     assert result.W.dtype == dtype
     gap = objective.dual_gap(result.W, result.b if fit_intercept else None)
     assert gap <= 1.01 * tol * result.value + 1e-15
-    monkeypatch.setattr(quasi_newton, "_FEW_SAMPLES", 0)
+    monkeypatch.setattr(row_space_start, "_FEW_SAMPLES", 0)
     plain = fit(objective, **settings | {"max_iter": 5000})
     assert plain.n_iter > 1
     assert result.value == pytest.approx(plain.value, rel=2 * tol)
@@ -112,7 +112,7 @@ def test_separable_samples_without_a_penalty_are_recognised(rng):
 
 
 def test_a_fit_that_goes_on_after_the_row_space_is_resumed_with_the_same_bits(rng, monkeypatch, tmp_path):
-    monkeypatch.setattr(quasi_newton, "_ROW_SPACE_STEPS", 3)
+    monkeypatch.setattr(row_space_start, "_STEPS", 3)
     X, y = wide(rng)
     objective = Objective(X, y, penalty=L2(1e-4))
     settings = {"solver": "lbfgs", "tol": 1e-12, "random_state": 0}

@@ -26,9 +26,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "kernels.h"
+#include "poll.h"
+#include "random.h"
 #include "threads.h"
 
 enum {
@@ -77,37 +79,6 @@ struct rc_dual {
     void *rows, *metric_rows, *metric; /* packed; metric: (ldw,), or NULL */
 };
 
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static double number(const void *p, int64_t i, rc_dtype real)
-{
-    return real == RC_FLOAT32 ? ((const float *)p)[i] : ((const double *)p)[i];
-}
-
-static void put(void *p, int64_t i, rc_dtype real, double x)
-{
-    if (real == RC_FLOAT32)
-        ((float *)p)[i] = (float)x;
-    else
-        ((double *)p)[i] = x;
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
 /* Where weight (c, d) stands in A */
 static int64_t place(const rc_dual *s, int64_t c, int64_t d)
 {
@@ -116,21 +87,7 @@ static int64_t place(const rc_dual *s, int64_t c, int64_t d)
 
 static int64_t length_of_A(const rc_dual *s) { return (s->sparse ? s->D : s->C) * s->work.ldw; }
 
-/* ---------------------------------------------------------------- random order: SplitMix64, anew in every epoch */
-
-static uint64_t mix64(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static int64_t random_below(uint64_t *state, int64_t n)
-{
-    const uint64_t r = mix64(*state += 0x9e3779b97f4a7c15u);
-    if ((uint64_t)n >> 32) return (int64_t)(r % (uint64_t)n);
-    return (int64_t)(((r >> 32) * (uint64_t)n) >> 32);
-}
+/* ---------------------------------------------------------------- random order, anew in every epoch */
 
 /* The samples that are awake, in a random order of runs of neighbours; returns how many */
 static int64_t make_order(rc_dual *s)
@@ -157,17 +114,6 @@ static int64_t make_order(rc_dual *s)
 }
 
 /* ---------------------------------------------------------------- an epoch */
-
-static int asked_to_stop(const rc_control *control, struct timespec *polled)
-{
-    struct timespec now;
-    if (!control->poll) return 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - polled->tv_sec) + 1e-9 * (double)(now.tv_nsec - polled->tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    *polled = now;
-    return control->poll(control->poll_context);
-}
 
 static double work_per_row(const rc_dual *s)
 {

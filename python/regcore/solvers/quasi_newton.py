@@ -19,9 +19,8 @@ With kinks (L1, ElasticNet, GroupL1) there are two phases.
    Gafni and Bertsekas, "Two-metric projection methods for constrained optimization", SIAM Journal on Control
    and Optimization 22, 1984). Zeros are exact.
 
-With no penalty or L2 and fewer samples than features the same problem is solved in the coordinates of the
-row space first (`regcore.row_space`), where it is a small one; the iterations begin at its solution, and
-mostly end there.
+With no penalty or L2 and few samples beside features the iterations begin at the solution that
+`regcore.solvers.row_space_start` finds, and mostly end there.
 
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
@@ -32,13 +31,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from regcore import _core
-from regcore.penalties import Penalty
 from regcore.solvers.curvature import Curvature, Metric, block_count
+from regcore.solvers.kinks import Kinks, Slopes
 from regcore.solvers.outcomes import NO_MINIMUM, proven, stationary
 from regcore.solvers.protocol import (
     Bound,
@@ -49,6 +49,7 @@ from regcore.solvers.protocol import (
     Request,
     Step,
 )
+from regcore.solvers.row_space_start import has_few_samples, row_space_solution
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,16 +65,15 @@ _MOST_PAIR_NUMBERS = 1 << 24  # of all pairs together
 _ARMIJO = 1e-4
 _FLATTER = 0.9
 _MOST_TRIALS = 25
+_FAR_TOO_LONG = 0.3  # a step that had better been shorter than this share of it has its model damped, ...
+_MOST_DAMPED = 3  # times in a step
+_NEW_MODEL = 2
+_LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-4, 0.1, 8.0  # by shares between these
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
-_ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
-_FIXED = 1e9  # of a weight that stays at zero
 _SHARPEST = 1e-6  # the least epsilon, of the largest weight
 _SETTLED = 3e-5  # the second phase begins below this relative slope ...
 _CHANGING = 1e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
-_SURE = (
-    100.0  # a weight that moved by less than 1 / sqrt of this of its size is not expected to change its sign
-)
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
@@ -83,8 +83,6 @@ _LESS = 0.8  # ... the gap by no more than to this share
 _CHECK_EVERY = 10  # iterations at most between two looks at the gap once the slope is small
 _FIRST_LOOK = 0.2  # of tol is the slope then
 _LEAST_FALL, _MOST_FALL, _GAP_MARGIN = 0.3, 0.03, 3.0  # of the slope between two, by how far the gap is
-_FEW_SAMPLES, _FEW_BESIDE_FEATURES = 600, 0.5  # with which a problem is solved in the row space first
-_ROW_SPACE_STEPS, _ROW_SPACE_TOL = 200, 0.1  # at most, and of tol
 
 
 def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[Step | Request, Any, Outcome]:
@@ -113,98 +111,6 @@ def quasi_newton(problem: ProblemToSolve, *, memory: int = _PAIRS) -> Generator[
     return _iterate(_Descent(problem, memory), problem)
 
 
-# ---------------------------------------------------------------------- penalties with kinks
-
-
-@dataclass(slots=True)
-class _Slopes:
-    """What a penalty's kinked part adds at a point: its slope, curvature, and which weights may move."""
-
-    gradient: Array  # of the whole objective
-    extra: Array  # for the diagonal of the metric
-    free: Array | None = None
-
-
-class _Kinks:
-    """The kinked part lambda sum ||w||: over single weights (L1) or over the columns of W (group)."""
-
-    def __init__(self, penalty: Penalty | None, n_features: int) -> None:
-        self.strength = 0.0 if penalty is None else penalty.l1 or penalty.group
-        self.in_groups = penalty is not None and penalty.group > 0
-        self.l2 = 0.0 if penalty is None else penalty.l2
-        self.n_features = n_features
-
-    def norms(self, z: Array) -> Array:
-        w = z[:, : self.n_features]
-        return np.sqrt(np.square(w).sum(axis=0, keepdims=True)) if self.in_groups else np.abs(w)
-
-    def value(self, z: Array, epsilon: float) -> float:
-        if not self.strength:
-            return 0.0
-        norms = self.norms(z)
-        if epsilon:
-            norms = np.sqrt(norms * norms + epsilon * epsilon) - epsilon
-        return self.strength * float(norms.sum())
-
-    def smoothed(self, z: Array, slope: Array, epsilon: float, moved: Array) -> _Slopes:
-        w = z[:, : self.n_features]
-        curvature = self.strength / np.sqrt(self.norms(z) ** 2 + epsilon * epsilon)
-        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
-        gradient[:, : self.n_features] += curvature * w
-        squares = self.norms(z) ** 2 + epsilon * epsilon
-        share = np.clip(_SURE * self.norms(moved) ** 2 / squares, epsilon**2 / squares, 1)
-        extra[:, : self.n_features] += curvature * share
-        extra[:, self.n_features :] = 0
-        return _Slopes(gradient, extra)
-
-    def exact(self, z: Array, slope: Array, diagonal: Array) -> _Slopes:
-        D = self.n_features
-        if not self.strength:
-            extra = np.full(z.shape, 2 * self.l2)
-            extra[:, D:] = 0
-            return _Slopes(slope, extra)
-        w, g = z[:, :D], slope[:, :D]
-        norms, slopes = self.norms(z), self.norms(slope)
-        is_zero = np.broadcast_to(norms == 0, w.shape)
-        held = is_zero & np.broadcast_to(slopes <= self.strength, w.shape)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            along = np.where(is_zero, -g / slopes, w / norms)
-        gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
-        gradient[:, :D] = np.where(held, 0, g + self.strength * np.nan_to_num(along))
-        if self.in_groups:
-            with np.errstate(divide="ignore"):
-                extra[:, :D] += np.where(is_zero, 0, self.strength / norms)
-        extra[:, :D] += np.where(is_zero, _ENTERING * diagonal[:, :D], 0)
-        extra[:, :D] = np.where(held, _FIXED * (1 + diagonal[:, :D]), extra[:, :D])
-        extra[:, D:] = 0
-        free = np.ones(z.shape, dtype=bool)
-        free[:, :D] = ~held
-        return _Slopes(gradient, extra, free)
-
-    def slope_of_groups(self, z: Array) -> Array:
-        """Gradient of the norms of the groups, 0 for one that is zero."""
-        norms = self.norms(z)
-        return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
-
-    def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
-        """Which of W a proximal step along the diagonal sets to zero."""
-        D = self.n_features
-        h = diagonal[:, :D].max(axis=0, keepdims=True) if self.in_groups else diagonal[:, :D]
-        aim = h * z[:, :D] - slope[:, :D]
-        return np.broadcast_to(self.norms(aim) <= self.strength, (len(z), D))
-
-    def stopped_at_zero(self, new: Array, old: Array, direction_sign: Array, leaving: Array) -> Array:
-        """`new` with the weights that changed their sign, or are about to leave, set to zero."""
-        D = self.n_features
-        stopped = new.copy()
-        if self.in_groups:
-            shrunk = self.norms(new) < 0.5 * self.norms(old)
-            stopped[:, :D][leaving & np.broadcast_to(shrunk, leaving.shape)] = 0
-        else:
-            stopped[:, :D][np.sign(new[:, :D]) != direction_sign] = 0
-        return stopped
-
-
 # ---------------------------------------------------------------------- the method
 
 
@@ -222,6 +128,8 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
+    damping: float = 0.0  # share of its largest diagonal that is added to the model ...
+    least_damping: float = 0.0  # ... at least, when more is needed
     n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
     n_short: int = 0  # steps one after the other that had to be cut
@@ -242,11 +150,11 @@ class _Descent:
         self.dtype = problem.W.dtype
         self.with_intercept = problem.b is not None
         self.D = problem.W.shape[1]
-        self.kinks = _Kinks(self.objective.penalty, self.D)
+        self.kinks = Kinks(self.objective.penalty, self.D)
         self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
-        self.keeps_sums = len(self.z) > 1 and not self.kinks.strength
+        self.keeps_sums = len(self.z) > 1 and (self.kinks.in_groups or not self.kinks.strength)
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
         self.pairs = _core.Pairs(self.memory, self.z.size)
         self.W, self.b = self.parameters(self.z)
@@ -357,23 +265,26 @@ class _Descent:
 
     # ------------------------------------------------ directions
 
-    def slopes(self) -> _Slopes:
+    def slopes(self) -> Slopes:
         assert self.model is not None
         if self.run.epsilon:
             return self.kinks.smoothed(self.z, self.gradient, self.run.epsilon, self.moved)
         return self.kinks.exact(self.z, self.gradient, self.model.diagonal)
 
-    def solve(self, r: Array, slopes: _Slopes) -> Array:
+    def solve(self, r: Array, slopes: Slopes) -> Array:
         assert self.model is not None
         if self.metric is None:
-            kinks = self.kinks
-            self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+            kinks, damping = self.kinks, self.run.damping
+            if damping:
+                self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
+            else:
+                self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
         return z
 
-    def direction(self, slopes: _Slopes) -> Array:
+    def direction(self, slopes: Slopes) -> Array:
         """Minus the two-loop recursion applied to the gradient, among the weights that may move."""
         free = slopes.free
         r = slopes.gradient.copy() if free is None else np.where(free, slopes.gradient, 0)
@@ -391,7 +302,7 @@ class _Descent:
         np.negative(z, out=z)
         return z if free is None else np.where(free, z, 0)
 
-    def seen_by_pairs(self, slopes: _Slopes) -> tuple[Array | None, Array | None]:
+    def seen_by_pairs(self, slopes: Slopes) -> tuple[Array | None, Array | None]:
         """What a kinked penalty changes in the pairs: the curvature it adds, or which weights may move."""
         if not self.kinks.strength:
             return None, None
@@ -403,13 +314,22 @@ class _Descent:
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
         return bend, None
 
-    def downhill(self, slopes: _Slopes) -> Array:
+    def damped(self, slopes: Slopes) -> tuple[Array, float]:
+        """Add more to the model's diagonal (Levenberg and Marquardt); return a new direction and its slope."""
+        run = self.run
+        run.damping = max(_DAMPING_FACTOR * run.damping, run.least_damping, _LEAST_DAMPING)
+        run.least_damping = run.damping / _DAMPING_FACTOR
+        self.metric = None
+        direction = self.direction(slopes)
+        return direction, _dot(slopes.gradient, direction)
+
+    def downhill(self, slopes: Slopes) -> Array:
         """Minus the gradient over the diagonal of the model."""
         assert self.model is not None
         step: Array = -slopes.gradient / (self.model.diagonal + slopes.extra + self.model.floor)
         return step
 
-    def kept_on_their_side(self, direction: Array, slopes: _Slopes, sign: Array) -> Array:
+    def kept_on_their_side(self, direction: Array, slopes: Slopes, sign: Array) -> Array:
         """A direction whose weights of L1 stop at zero, for the others to know, and enter with a slope."""
         w, D = self.z[:, : self.D], self.D
         downhill = self.downhill(slopes)
@@ -428,7 +348,7 @@ class _Descent:
             direction[:, :D][wrong] = downhill[:, :D][wrong]
         return direction
 
-    def slope_at(self, new: Array, gradient: Array, direction: Array, slopes: _Slopes) -> float:
+    def slope_at(self, new: Array, gradient: Array, direction: Array, slopes: Slopes) -> float:
         """Slope along a direction at a new point; a penalty that is not smoothed has the slope it had."""
         if self.run.epsilon:
             return _dot(self.kinks.smoothed(new, gradient, self.run.epsilon, self.moved).gradient, direction)
@@ -458,11 +378,16 @@ class _Descent:
                 direction -= direction.mean(axis=0)
             slope = _dot(slopes.gradient, direction)
         before = run.value + self.kinks.value(self.z, run.epsilon)
+        # no more can be gained than all: a model that promises more has too little curvature
+        may_damp = slopes.free is None and slope < 0 and run.model_age <= _NEW_MODEL
+        while may_damp and before > 0 and slope < -2 * before and run.damping < _MOST_DAMPING:
+            direction, slope = self.damped(slopes)
         run.slope = -slope / max(abs(before), 1e-300)
-        # no more can be gained than all: a model that promises more has too little curvature (many classes)
         length = min(1.0, -2 * before / slope) if slope < 0 < before else 1.0
         rounding = 4 * float(np.finfo(self.dtype).eps) * abs(before)
-        for _ in range(_MOST_TRIALS):
+        n_damped = 0
+        for trial in range(_MOST_TRIALS):
+            is_first = trial == 0
             new = self.z + length * direction
             if sign is not None and leaving is not None:
                 new = self.kinks.stopped_at_zero(new, self.z, sign, leaving)
@@ -485,6 +410,10 @@ class _Descent:
                 break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
+            if may_damp and best < _FAR_TOO_LONG * length and n_damped < _MOST_DAMPED and run.damping < _MOST_DAMPING:
+                n_damped += 1
+                direction, slope = self.damped(slopes)
+                continue
             length = min(max(best, 0.1 * length), 0.5 * length)
         else:
             return False
@@ -496,6 +425,9 @@ class _Descent:
         run.value, run.fall = value, (before - after) / max(abs(after), 1e-300)
         run.model_age += 1
         run.n_short = run.n_short + 1 if length < _SHORT else 0
+        if run.damping and is_first:
+            run.damping = run.damping / _DAMPING_FACTOR if run.damping > _LEAST_DAMPING else 0.0
+            self.metric = None
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
         self.count_flat_steps()
@@ -552,22 +484,12 @@ class _Descent:
 
     def start_in_row_space(self) -> Asking[None]:
         """Go to the solution of the same problem in the coordinates of the row space, if that is better."""
-        objective, tol = self.objective, self.problem.tol or 0.0
-        space = objective._row_space()
-        self.run.n_passes += space.n_passes + 1
-        V = np.zeros((len(self.z), objective.n_samples))
-        if self.W.any():
-            V = space.coordinates(self.W)
-            self.run.n_passes += 1
-        b = None if self.b is None else self.b.astype(np.float64)
-        small = ProblemToSolve(
-            objective._in_row_space(), V, b, _ROW_SPACE_TOL * tol, _ROW_SPACE_STEPS, self.problem.seed
-        )
-        last = _last_step(quasi_newton(small, memory=self.memory), small)
+        found = row_space_solution(self.problem, self.W, self.b, partial(quasi_newton, memory=self.memory))
+        self.run.n_passes += found.n_passes
         new = self.z.copy()
-        new[:, : self.D] = space.weights(last.W)
-        if last.b is not None:
-            new[:, self.D] = last.b
+        new[:, : self.D] = found.W
+        if found.b is not None:
+            new[:, self.D] = found.b
         new = self.rounded(new)
         value, gradient, W, b = yield from self.evaluate(new)
         if value < self.run.value:
@@ -697,40 +619,6 @@ def _iterate(descent: _Descent, problem: ProblemToSolve) -> Generator[Step | Req
             if is_flat:
                 descent.judge_flat_steps()
         yield descent.reached()
-
-
-def has_few_samples(problem: ProblemToSolve) -> bool:
-    """Whether the row space is so small, and the penalty such, that the problem is solved there first."""
-    objective, penalty = problem.objective, problem.objective.penalty
-    return (
-        problem.tol is not None
-        and (penalty is None or not (penalty.l1 or penalty.group))
-        and objective.n_samples <= min(_FEW_SAMPLES, _FEW_BESIDE_FEATURES * objective.n_features)
-        and hasattr(objective, "_row_space")
-    )
-
-
-def _last_step(steps: Generator[Step | Request, Any, Outcome], problem: ProblemToSolve) -> Step:
-    """Run a solver by itself; return the last of at most `max_iter` steps."""
-    step = Step(problem.W, problem.b, math.nan, 0.0)
-    answer: Any = None
-    error: OverflowError | None = None
-    n_steps = 0
-    while n_steps < problem.max_iter:
-        try:
-            given = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration:
-            break
-        answer = error = None
-        if isinstance(given, Step):
-            step = given
-            n_steps += 1
-            continue
-        try:
-            answer = given.answer(problem.objective)
-        except OverflowError as raised:
-            error = raised
-    return step
 
 
 def _is_met(run: _Run, tol: float, value: float, without_penalty: bool) -> bool:

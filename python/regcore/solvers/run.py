@@ -15,6 +15,7 @@ import numpy as np
 
 from regcore.solvers.callbacks import EarlyStopping
 from regcore.solvers.checkpoint import Checkpoints, fingerprint_of_fit
+from regcore.solvers.driving import answered, next_step
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Request, Step
 from regcore.solvers.registry import Solver, resolve_solver
 from regcore.solvers.result import ConvergenceWarning, FitResult, FitState, HistoryEntry
@@ -230,7 +231,7 @@ class Run:
         self.history: list[HistoryEntry] = []
         self.stopped_by: list[Callback] = []
         self.is_stopped = False
-        self.is_over = self.is_interrupted = False
+        self.is_interrupted = False
         self.converged, self.must_warn, self.message = False, True, "interrupted before it began"
         self._zeros = np.zeros(problem.W.shape[0], problem.W.dtype)
         if (resumed := checkpoints.resumed) is not None:
@@ -242,20 +243,7 @@ class Run:
 
     def go_alone(self) -> None:
         """Run the fit to its end."""
-        requests = self.go()
-        answer: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                request = requests.send(answer) if error is None else requests.throw(error)
-                error = None
-                answer = request.answer(self.problem.objective)
-            except StopIteration:
-                return
-            except BaseException as raised:  # is the solver's, as if it had made the call itself
-                if self.is_over:
-                    raise
-                answer, error = None, raised
+        answered(self.go(), self.problem.objective)
 
     def go(self) -> Generator[Request, Any, None]:
         """Run the solver to its end, the limit, a callback's stop, or an interrupt; yield its requests."""
@@ -277,7 +265,6 @@ class Run:
             self.message = f"interrupted after {n_iter} iterations; this is the state reached so far"
             self._take_the_best()
         finally:
-            self.is_over = True
             if steps is not None:
                 steps.close()
             self.last = replace(self.last, state=None)  # which holds all that the solver worked with
@@ -290,18 +277,9 @@ class Run:
     ) -> Generator[Request, Any, Outcome | None]:
         """Record the steps; return the solver's outcome, or None if it could have gone on."""
         while len(self.history) < self.problem.max_iter and not self.is_stopped:
-            try:
-                step = next(steps)
-                while not isinstance(step, Step):
-                    try:
-                        answer = yield step
-                    except OverflowError as error:
-                        step = steps.throw(error)
-                    else:
-                        step = steps.send(answer)
-            except StopIteration as end:
-                outcome: Outcome = end.value
-                return outcome
+            step = yield from next_step(steps)
+            if isinstance(step, Outcome):
+                return step
             self.last = step
             seconds = time.perf_counter() - self._start
             iteration = len(self.history) + 1

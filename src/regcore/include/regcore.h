@@ -409,6 +409,28 @@ void rc_coordinate_get(const rc_coordinate *coordinate, double *W, double *b);
  * before the step that was under way. */
 rc_status rc_coordinate_step(rc_coordinate *coordinate, const rc_coordinate_work *work, const rc_control *control,
                              rc_coordinate_progress *progress, rc_error *error);
+/* The slopes of the data term in all weights, by a pass over X, for what follows.  Where all weights are zero and the
+ * loss is cross_entropy, from the sums of the classes (n_labels, n_features) of `real`: see rc_adjoint without u. */
+rc_status rc_coordinate_look(rc_coordinate *coordinate, const rc_control *control, rc_error *error);
+rc_status rc_coordinate_look_at_zero(rc_coordinate *coordinate, const void *class_sums, rc_error *error);
+/* They, (C, n_features) and (C,) of `real` */
+void rc_coordinate_gradient(const rc_coordinate *coordinate, void *V, void *r);
+/* An upper bound of value less the minimum, by those slopes; the sums of the classes and their shares of the weights,
+ * (n_labels,), are needed with an intercept alone. */
+rc_status rc_coordinate_gap(rc_coordinate *coordinate, const rc_penalty *penalty, double value, const void *class_sums,
+                            const double *shares, double *gap, rc_error *error);
+/* Lists for the next steps the weights that are not zero and, of those whose slopes lie beyond (1 - margin) times the
+ * penalty's strength, the foremost: at most `most`, or as many as are not zero.  Their columns are added.  outside: by
+ * which part of the strength the largest slope exceeds it. */
+rc_status rc_coordinate_choose(rc_coordinate *coordinate, const rc_penalty *penalty, double margin, int64_t most,
+                               const rc_control *control, double *outside, int64_t *n_listed, rc_error *error);
+/* The list, as rc_coordinate_work wants it; NULL: there is none */
+void rc_coordinate_list(const rc_coordinate *coordinate, const int64_t **columns, const int64_t **starts);
+const int64_t *rc_coordinate_features(const rc_coordinate *coordinate); /* (n_columns,) */
+/* Rounds weights and intercepts to `real`, and evaluates there. */
+rc_status rc_coordinate_settle(rc_coordinate *coordinate, const rc_penalty *penalty, double *value, rc_error *error);
+/* Writes the weights of the columns into W (C, n_features), and b (C,) or NULL, of `real`. */
+void rc_coordinate_write(const rc_coordinate *coordinate, void *W, void *b);
 /* Slopes of the losses in the scores, (n_rows, C) of `real`; 0 for samples without a weight */
 void rc_coordinate_slopes(const rc_coordinate *coordinate, void *u);
 void rc_coordinate_get_state(const rc_coordinate *coordinate, rc_coordinate_state *state);
