@@ -124,10 +124,10 @@ def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
     "dual" for the hinges, and for cross_entropy of several outputs with L2 on CSR with many features, unless
-    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones "lbfgs", whose
-    iterations are passes over the data, unless the penalty makes weights zero and the samples are few beside
-    the features, or the features too many for a model of their curvature: there "newton-cd" is faster, whose
-    sweeps cost the samples times the weights that are not zero.
+    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones
+    "lbfgs", whose iterations are passes over the data, unless the penalty makes weights zero and the samples
+    are few beside the features, or the features too many for a model of their curvature: there "newton-cd" is
+    faster, whose sweeps cost the samples times the weights that are not zero.
     """
     if not objective.loss.is_smooth:
         return "dual"
