@@ -7,10 +7,8 @@
  * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
  * then the classes for the gradient.
  */
-#if defined(__linux__)
-#define _GNU_SOURCE
-#include <sys/mman.h>
-#endif
+#include "huge_pages.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +22,11 @@
 
 /* ---------------------------------------------------------------- memory */
 
-enum { HUGE_PAGE = 2 << 20 };
-
 static void *allocate(size_t bytes)
 {
     const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
     void *p = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-#if defined(__linux__)
-    if (p && bytes >= HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
-#endif
+    if (p && bytes >= HUGE_PAGE) ask_for_huge_pages(p, bytes);
     return p;
 }
 
