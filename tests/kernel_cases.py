@@ -613,6 +613,107 @@ def dual_ascent(rng: np.random.Generator) -> Iterator[Case]:
                     }
 
 
+def dual_ascent_in_blocks(rng: np.random.Generator) -> Iterator[Case]:
+    """CSR data large enough for two blocks of samples."""
+    from scipy import sparse
+
+    for dtype in (np.float32, np.float64):
+        for loss, n_outputs in (("hinge", 1), ("hinge", 5), ("crammer_singer", 18)):
+            n_samples, n_features = {1: (6000, 300), 5: (1500, 120), 18: (800, 60)}[n_outputs]
+            X = sparse.random_array(
+                (n_samples, n_features), density=0.3, format="csr", rng=rng, dtype=np.float64
+            ).astype(dtype)
+            p = Problem(
+                X=X,
+                y=rng.integers(0, max(2, n_outputs), n_samples).astype(np.int32),
+                W=np.zeros((n_outputs, n_features), dtype),
+                b=np.zeros(n_outputs, dtype),
+                sample_weight=rng.uniform(0.1, 2, n_samples).astype(dtype),
+            )
+            for name in ("l2", "l1"):
+                yield {
+                    "operation": "ascend",
+                    "what": f"{np.dtype(dtype)}, csr {X.shape} in blocks, {n_outputs} {loss}, {name}",
+                    **problem_fields(p, loss, b=False, weighted=True, dtype=dtype),
+                    "penalty": np.array(ASCENDED[name], float),
+                    "n_epochs": np.array([3 if name == "l1" else 60], np.int64),
+                    "gap": 1e-3,
+                    "tolerance": 1e-5 if dtype is np.float32 else 1e-10,
+                }
+
+
+DESCENDED = {
+    "l1": (0.02, 0, 0),
+    "elastic net": (0.01, 0.02, 0),
+    "group": (0, 0, 0.03),
+    "group and l2": (0, 0.02, 0.02),
+}
+
+
+def coordinate_descent(rng: np.random.Generator) -> Iterator[Case]:
+    """Where a model stands, and the minimum that its steps end at."""
+    trial = 0
+    for dtype in (np.float32, np.float64):
+        for loss, n_outputs in (
+            ("cross_entropy", 1),
+            ("cross_entropy", 3),
+            ("cross_entropy", 11),
+            ("squared_hinge", 1),
+            ("squared_hinge", 4),
+        ):
+            for matrix in ("C", "F", "csr", "uint8"):
+                for name, parts in DESCENDED.items():
+                    trial += 1
+                    n_samples, n_features = int(rng.choice([23, 64, 101])), int(rng.choice([3, 17, 37]))
+                    X = rng.standard_normal((n_samples, n_features)).astype(dtype)
+                    X[rng.random(X.shape) < 0.5] = 0
+                    if matrix == "uint8":
+                        X = rng.integers(0, 4, X.shape, dtype=np.uint8)
+                    elif matrix == "F":
+                        X = np.asfortranarray(X)
+                    e = X.astype(np.longdouble)
+                    fields = {}
+                    if trial % 3 == 0:
+                        scale = rng.uniform(0.5, 2, n_features)
+                        fields["scale"] = scale
+                        if matrix != "csr":
+                            fields["center"] = 0.1 * rng.standard_normal(n_features)
+                        e = (e - fields.get("center", 0)) / scale
+                    if matrix == "csr":
+                        from scipy import sparse
+
+                        X = sparse.csr_array(X)
+                    p = Problem(
+                        X=X,
+                        y=rng.integers(0, max(2, n_outputs), n_samples).astype(np.int32),
+                        W=(0.3 * rng.standard_normal((n_outputs, n_features))).astype(dtype),
+                        b=rng.standard_normal(n_outputs).astype(dtype),
+                        sample_weight=rng.uniform(0.1, 2, n_samples).astype(dtype),
+                    )
+                    with_b = trial % 4 != 1
+                    wide = p.astype(np.longdouble)
+                    value, grad_W, grad_b = reference.loss_and_grad(
+                        e,
+                        p.y,
+                        wide.W,
+                        wide.b if with_b else None,
+                        loss=loss,
+                        sample_weight=wide.sample_weight,
+                    )
+                    what = f"{np.dtype(dtype)}, {matrix} {X.shape}, {n_outputs} {loss}, {name}"
+                    yield {
+                        "operation": "steps",
+                        "what": what + ", b" * with_b,
+                        **problem_fields(p, loss, b=with_b, weighted=True, dtype=dtype),
+                        **fields,
+                        "penalty": np.array(parts, float),
+                        "value": value,
+                        "grad_W": grad_W,
+                        "grad_b": grad_b,
+                        "residual": 1e-4 if dtype is np.float32 else 1e-8,
+                    }
+
+
 def all_cases() -> Iterator[Case]:
     parts = (
         evaluations,
@@ -628,6 +729,8 @@ def all_cases() -> Iterator[Case]:
         colours,
         stochastic_descent,
         dual_ascent,
+        dual_ascent_in_blocks,
+        coordinate_descent,
     )
     for seed, cases in enumerate(parts):
         yield from cases(np.random.default_rng([20261122, seed]))

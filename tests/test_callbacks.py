@@ -16,6 +16,7 @@ from scipy import sparse
 import regcore
 from regcore import L2, EarlyStopping, ElasticNet, Objective, Progress, fit
 from regcore.solvers import SOLVERS
+from regcore.solvers.run import Run
 
 
 def overfitting(rng, n_samples=80, n_features=40, n_classes=3):
@@ -135,6 +136,17 @@ def test_an_interrupted_fit_has_its_best_weights_too(rng):
     finally:
         timer.cancel()
     assert Objective(*validation).value(result.W, result.b) == stopping.best_value == min(stopping.values)
+
+
+def test_an_interrupt_before_the_fit_has_begun_ends_it(rng, monkeypatch):
+    def interrupted(run):
+        raise KeyboardInterrupt
+        yield
+
+    train, _ = overfitting(rng)
+    monkeypatch.setattr(Run, "go", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # and not: thrown into the finished generator again and again
+        fit(Objective(*train))
 
 
 def test_without_an_intercept(rng):

@@ -84,6 +84,47 @@ def test_slopes_that_cancel_leave_no_rounding_errors_behind(isa, rng, grid, n_cl
     assert relative_error(grad_W, exact) < TOLERANCE[np.float32]
 
 
+def columns_of_few_values(rng, n_samples):
+    """Constants that are no float32, and standardised indicators: terms that round alike every time."""
+    constants = [np.full(n_samples, value) for value in (0.1, 1 / 3, 3.14159)]
+    shares = np.array([0.3, 0.07, 0.02])[:, np.newaxis]
+    indicators = ((rng.random((3, n_samples)) < shares) - shares) / np.sqrt(shares * (1 - shares))
+    return np.array([*constants, *indicators], np.float32).T
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_features", [6, 42])
+def test_features_of_few_values_leave_no_rounding_errors_behind(isa, rng, n_features, order, loss):
+    n_samples = 20_000 if isa == "plain" else 400_000
+    X = columns_of_few_values(rng, n_samples)
+    X = np.asarray(np.tile(X, (1, n_features // X.shape[1])), order=order)
+    y = rng.permutation(np.arange(n_samples) % N_CLASSES)
+    grad_W = regcore.loss_and_grad(X, y, np.zeros((N_CLASSES, n_features), np.float32), loss=loss)[1]
+    assert relative_error(grad_W, gradient_at_zero(X, y, loss)) < 1e-5
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge", "squared_hinge", "crammer_singer"])
+def test_counts_add_up_exactly(isa, rng, loss):
+    # Whole numbers times whole slopes: the units of the chunks have few bits, and are divided out in double.
+    X = rng.integers(0, 4, (30_000, 20), dtype=np.uint8)
+    y = rng.integers(0, N_CLASSES, len(X))
+    value, grad_W, grad_b = regcore.loss_and_grad(
+        X, y, np.zeros((N_CLASSES, 20), np.float32), np.zeros(N_CLASSES, np.float32), loss=loss
+    )
+    if loss == "cross_entropy":
+        assert value == pytest.approx(np.log(N_CLASSES), rel=1e-7)
+        return
+    own = np.eye(N_CLASSES, dtype=np.int64)[y]
+    slopes = {
+        "hinge": 1 - N_CLASSES * own,
+        "squared_hinge": 2 - 2 * N_CLASSES * own,
+        "crammer_singer": np.eye(N_CLASSES, dtype=np.int64)[np.where(y == 0, 1, 0)] - own,
+    }[loss]
+    np.testing.assert_allclose(grad_W, slopes.T @ X.astype(np.int64) / len(X), rtol=1e-7)
+    np.testing.assert_allclose(grad_b, slopes.sum(axis=0) / len(X), rtol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_features", [40, 300])
 def test_bits_of_a_model_do_not_depend_on_how_many_stand_beside_it(isa, rng, n_features, dtype):

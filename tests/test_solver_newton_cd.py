@@ -305,10 +305,14 @@ def test_the_number_of_threads_means_nothing(rng):
 def test_an_interrupt_ends_it_soon(rng):
     X, y = overlapping(rng, 3, n_samples=20000, n_features=120)
     objective = make_objective(X, y, penalty=L1(1e-6))
-    timer = threading.Timer(0.3, _thread.interrupt_main)
-    timer.start()
+
+    def interrupt_the_next(state):
+        if state.iteration == 1:
+            timer.start()
+
+    timer = threading.Timer(0.05, _thread.interrupt_main)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
-        result = fit(objective, solver="newton-cd", tol=None, max_iter=100_000)
+        result = fit(objective, solver="newton-cd", tol=None, max_iter=100_000, callbacks=interrupt_the_next)
     timer.join()
     assert np.isfinite(result.W).all()
     assert result.value == pytest.approx(objective.value(result.W, result.b), rel=1e-9)

@@ -273,6 +273,11 @@ cdef extern from "regcore.h" nogil:
     const char *rc_threading()
     int rc_default_threads()
 
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef int atomic_int
+    int atomic_load(atomic_int *) noexcept
+    void atomic_store(atomic_int *, int) noexcept
+
 cdef extern from "Python.h":
     # Cython's own declaration turns -1 into an exception on the spot, which a noexcept function can only print
     int PyErr_CheckSignals() noexcept
@@ -386,15 +391,15 @@ cdef int _poll(void *context) noexcept nogil:
 cdef class Stop:
     """A flag that ends the core's calls of the threads that heed it, as a KeyboardInterrupt does the main thread's."""
 
-    cdef volatile int raised  # written under the GIL, read without it
+    cdef atomic_int raised  # read without the GIL
 
     def set(self):
         """Raise the flag, for good."""
-        self.raised = 1
+        atomic_store(&self.raised, 1)
 
     def is_set(self):
         """Whether it has been raised."""
-        return self.raised != 0
+        return atomic_load(&self.raised) != 0
 
     def heed(self):
         """Let the core's calls of this thread, which is not the main one, end with this flag."""
@@ -405,7 +410,7 @@ _heeded = threading.local()
 
 
 cdef int _poll_stop(void *context) noexcept nogil:
-    return (<Stop>context).raised
+    return atomic_load(&(<Stop>context).raised)
 
 
 cdef int _dtype_code(cnp.dtype dtype) noexcept:

@@ -53,9 +53,9 @@ rc_status rc_find_occurring(const rc_matrix *X, const rc_rows *rows, rc_occurrin
 
 int64_t rc_most_frequent(int64_t n_features, double chunk_rows, double chunk_nonzeros)
 {
-    if (chunk_rows <= SUM_ROWS) return 0;
-    /* twice as many as can have SUM_ROWS nonzeros: a sample may take a column for more frequent than it is */
-    const double most = 2 * chunk_nonzeros / SUM_ROWS + 1;
+    if (chunk_rows <= LONG_SUM) return 0;
+    /* twice as many as can have LONG_SUM nonzeros: a sample may take a column for more frequent than it is */
+    const double most = 2 * chunk_nonzeros / LONG_SUM + 1;
     const int64_t bound = most < MOST_FREQUENT ? (int64_t)most : MOST_FREQUENT;
     return bound < n_features ? bound : n_features;
 }
@@ -90,7 +90,7 @@ void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, const rc_occurrin
     }
 
     int64_t n_levels = 0, n_at[FREQUENCY_LEVELS] = {0}, next[FREQUENCY_LEVELS];
-    while (n_levels < FREQUENCY_LEVELS && (int64_t)SUM_ROWS << n_levels < chunk_rows) n_levels++;
+    while (n_levels < FREQUENCY_LEVELS && (int64_t)LONG_SUM << n_levels < chunk_rows) n_levels++;
     const uint32_t least = (uint32_t)(n_sampled >> n_levels) + 1; /* of a level below n_levels */
     for (int64_t d = 0; d < n_features; d++)
         if (counts[d] >= least) n_at[level_of(counts[d], n_sampled)]++;

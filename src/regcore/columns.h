@@ -3,9 +3,10 @@
  * few rows of many features, then costs its nonzeros, and one pass over the gradient that is asked for.
  *
  * And the frequent ones.  A float32 sum loses digits as it grows long, and only the columns that many rows have get
- * long sums: these are moved to sums in double now and then, the more frequent the more often, so that none has many
- * more than SUM_ROWS terms.  (At W = 0 all terms may be equal, and their rounding errors too: they do not cancel.)
- * Their frequencies are those in a sample of the rows, which is the same in every call.
+ * long sums, of more than LONG_SUM terms in a chunk: these are moved to sums in double now and then, the more frequent
+ * the more often, so that none has many more than SUM_ROWS terms.  (At W = 0 all terms may be equal, and their rounding
+ * errors too: they do not cancel.) Their frequencies are those in a sample of the rows, which is the same in every
+ * call.
  */
 #ifndef REGCORE_COLUMNS_H
 #define REGCORE_COLUMNS_H
@@ -18,7 +19,7 @@ int64_t rc_count_nonzeros(const rc_matrix *X, const rc_rows *rows);
 /* The columns that occur in the rows, and the memory that holds them, to be freed; NULL: they may be many. */
 rc_status rc_find_occurring(const rc_matrix *X, const rc_rows *rows, rc_occurring *occurring, void **memory);
 
-enum { SUM_ROWS = 512, FREQUENCY_LEVELS = 24 };
+enum { SUM_ROWS = 128, LONG_SUM = 512, FREQUENCY_LEVELS = 24 };
 
 typedef struct {
     int64_t n;

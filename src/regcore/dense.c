@@ -370,7 +370,7 @@ static void solve_task(void *context, int64_t task, int thread)
         if (row) k->gradient_rows(S, BLOCK, n, x, s->real, n_rows, &shape, &none, y);
     }
     memset(s->out + first * K, 0, (size_t)(n * K) * sizeof(double));
-    for (int64_t i = 0; i < n; i++) k->flush(y + i * ld * size, 1, K, NULL, s->out + (first + i) * K);
+    for (int64_t i = 0; i < n; i++) k->flush(y + i * ld * size, 1, K, NULL, 1, s->out + (first + i) * K);
 }
 
 rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, const double *r, int64_t n,

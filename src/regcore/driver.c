@@ -71,6 +71,7 @@ static void give_memory(rc_workspace *workspace, void *memory, int kept)
 typedef struct {
     void *G;        /* dense: (MC, packed) or (MC, D) */
     double *grad_b; /* (MC,) */
+    double unit;    /* of G */
 } chunk_sums;
 
 typedef struct call call;
@@ -120,6 +121,7 @@ struct call {
 
     /* shared_gradient */
     int64_t super_first, super_n;
+    double super_unit;
     const void **shared_rows;
     void *shared_packed, *shared_S;
     int64_t n_class_tasks;
@@ -202,7 +204,7 @@ static int has_other_weights(const rc_problem *problem, int64_t m)
     return problem->weights_model_stride && rc_weights_of(problem, m) != rc_weights_of(problem, m - 1);
 }
 
-/* The weights of a block for model m, where they are not there yet */
+/* The weights of a block for model m, in the chunk's unit */
 static void load_weights(const call *c, rc_scratch *s, int64_t m, int64_t first, int64_t n, int64_t padded)
 {
     static const double one = 1;
@@ -213,6 +215,7 @@ static void load_weights(const call *c, rc_scratch *s, int64_t m, int64_t first,
         w.data = (const char *)w.data + rc_weights_of(problem, m) * problem->weights_model_stride;
     }
     c->plan.k->load_vector(&w, &c->plan.rows, first, n, padded, s->w);
+    for (int64_t i = 0; s->unit != 1 && i < padded; i++) ((float *)s->w)[i] *= (float)s->unit;
 }
 
 /* Losses of all models on a block; the scores become slopes. */
@@ -227,7 +230,7 @@ static void block_losses(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ah
     for (int64_t m = 0; m < p->M; m++) {
         if (m == 0 || has_other_weights(problem, m)) load_weights(c, s, m, first, n, padded);
         void *scores = offset(S, m * p->C * p->ld, p->k->real_size);
-        values[m] += rc_block_loss(p, s, scores, n, &check);
+        values[m] += rc_block_loss(p, s, scores, first, n, &check) / s->unit;
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -289,7 +292,7 @@ static void block_conjugates(call *c, rc_scratch *s, int64_t first, int64_t n, r
             load_given(c, s, m, first, n, u);
         else {
             p->k->load_vector(&ones, &p->rows, first, n, padded, s->w);
-            rc_block_loss(p, s, u, n, &check);
+            rc_block_loss(p, s, u, first, n, &check);
         }
         load_weights(c, s, m, first, n, padded);
         rc_dual_shift shift = {1, NULL, NULL, 0};
@@ -297,10 +300,11 @@ static void block_conjugates(call *c, rc_scratch *s, int64_t first, int64_t n, r
             shift = (rc_dual_shift){point->shrink[m], point->lose + m * n_labels, point->gain + m * n_labels, 0};
         for (int64_t j = 0; shift.gain && j < n_labels; j++) shift.gain_sum += shift.gain[j];
         if (p->soft)
-            values[m] += p->k->soft_conjugate(u, p->ld, p->C, padded, s->T, p->target_ld, s->w, &shift);
+            values[m] += p->k->soft_conjugate(u, p->ld, p->C, padded, s->T, p->target_ld, s->w, &shift) / s->unit;
         else
             values[m] += (p->C == 1 ? p->k->binary_conjugate : p->k->conjugate)[loss](u, p->ld, p->C, padded, s->y,
-                                                                                      s->w, &shift);
+                                                                                      s->w, &shift) /
+                         s->unit;
     }
     if (check != 0) rc_flag_raise(&c->not_finite); /* NaN */
 }
@@ -351,7 +355,8 @@ static void join_sums(void *context, int buffer)
     const rc_plan *p = &c->plan;
     const chunk_sums *sums = &c->sums[buffer];
     for (int64_t i = 0; i < p->MC; i++) c->total_b[i] += sums->grad_b[i];
-    if (!p->sparse) p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, c->total);
+    if (!p->sparse)
+        p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, sums->unit, c->total);
 }
 
 static int64_t evaluate_chunk(call *c, int64_t chunk, int thread)
@@ -367,6 +372,8 @@ static int64_t evaluate_chunk(call *c, int64_t chunk, int thread)
     chunk_sums *sums = with_gradient ? &c->sums[buffer] : NULL;
 
     poll_host(c, thread);
+    s->unit = rc_unit(p, chunk);
+    if (sums) sums->unit = s->unit;
     for (int64_t m = 0; m < p->M; m++) values[m] = 0;
     for (int64_t i = 0; sums && i < p->MC; i++) sums->grad_b[i] = 0;
     if (sums && p->sparse) clear_sparse_gradient(c, chunk);
@@ -376,7 +383,7 @@ static int64_t evaluate_chunk(call *c, int64_t chunk, int thread)
         c->slopes(c, s, first, n, &ahead, s->S, values);
         if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
-            p->k->row_sums(s->S, p->ld, p->MC, padded, sums->grad_b);
+            p->k->row_sums(s->S, p->ld, p->MC, padded, s->unit, sums->grad_b);
             if (p->sparse)
                 add_sparse_gradient(c, chunk, s->row_ids, s->S, first - start, n, 0, p->MC);
             else if (p->gradient_view == BY_ROWS)
@@ -406,6 +413,7 @@ static void shared_scores(void *context, int64_t task, int thread)
     poll_host(c, thread);
     if (c->shared_packed) s.packed_rows = offset(c->shared_packed, done * p->row_ld, size);
     rc_ahead none = {S, S, 0};
+    s.unit = c->super_unit;
     c->slopes(c, &s, c->super_first + done, n, &none, S, values);
     if (!p->sparse) memcpy(c->shared_rows + done, s.x_rows, (size_t)n * sizeof *s.x_rows);
 }
@@ -419,10 +427,10 @@ static void shared_gradient(void *context, int64_t task, int thread)
     const void *S = offset(c->shared_S, first * p->ld, size);
 
     poll_host(c, thread);
-    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
+    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->super_unit, c->total_b + first);
     rc_ahead none = {S, S, 0};
     p->k->gradient_rows(S, p->ld, n, c->shared_rows, p->stored, c->super_n, &p->shape, &none, c->scratch[thread].G);
-    p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->total + first * p->D);
+    p->k->flush(c->scratch[thread].G, n, p->D, &p->shape, c->super_unit, c->total + first * p->D);
 }
 
 /* The same for a strip of classes of CSR rows */
@@ -437,7 +445,7 @@ static void shared_sparse_gradient(void *context, int64_t task, int thread)
     const void *S = offset(c->shared_S, first * p->ld, p->k->real_size);
 
     poll_host(c, thread);
-    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->total_b + first);
+    p->k->row_sums(S, p->ld, n, round_up(c->super_n, p->k->lanes), c->super_unit, c->total_b + first);
     for (int64_t at = 0, rows; at < c->super_n; at += rows) {
         rows = c->super_n - at < p->block ? c->super_n - at : p->block;
         rc_load_rows(p, s, c->super_first + at, 0, rows);
@@ -452,6 +460,7 @@ static void evaluate_super_blocks(call *c)
     for (int64_t first = 0; first < N; first += p->super_block) {
         c->super_first = first;
         c->super_n = N - first < p->super_block ? N - first : p->super_block;
+        c->super_unit = rc_unit(p, first / p->super_block);
         rc_parallel_for((c->super_n + p->block - 1) / p->block, c->n_threads, shared_scores, c);
         if (rc_flag_raised(&c->stop) || rc_flag_raised(&c->not_finite)) return;
         if (c->out->grad_W || c->out->grad_b)

@@ -41,6 +41,7 @@ const rc_kernels NAME_(RC_REAL_BITS, RC_LEVEL) = {
     .flush = flush,
     .loss = {cross_entropy, hinge, squared_hinge, crammer_singer},
     .binary_loss = {binary_cross_entropy, binary_hinge, binary_squared_hinge, NULL},
+    .cross_entropy_by_turns = cross_entropy_by_turns,
     .soft_loss = soft_cross_entropy,
     .soft_binary_loss = soft_binary_cross_entropy,
     .row_sums = row_sums,

@@ -208,12 +208,15 @@ typedef struct {
      * (C, n_out) results from n_vectors each, or of n_vectors of results from n terms each */
     int64_t (*dot_iterations)(int64_t C, int64_t n_out, int64_t n_vectors);
     int64_t (*outer_iterations)(int64_t C, int64_t n, int64_t n_vectors);
-    /* total += G (double), G = 0; packed: G is packed by shape */
-    void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
+    /* total += G / unit (double), G = 0; packed: G is packed by shape */
+    void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double unit, double *total);
 
     /* --- losses: sum of weight * loss; scores become weight * dloss/dscore. NaN in *check: a score was not finite */
     double (*loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
                                 double *check);
+    /* loss[RC_CROSS_ENTROPY] with slopes changed by turns; `row` is the first of the block */
+    double (*cross_entropy_by_turns)(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                                     int64_t row, double *check);
     double (*binary_loss[RC_N_LOSSES])(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
                                        double *check);
     /* cross_entropy of soft targets, T[c*ldt + r] */
@@ -221,7 +224,8 @@ typedef struct {
                         double *check);
     double (*soft_binary_loss)(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *T, int64_t ldt,
                                const void *w, double *check);
-    void (*row_sums)(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums);
+    /* sums[c] += sum_r S[c][r] / unit: the gradient of the intercepts */
+    void (*row_sums)(const void *S, int64_t ld, int64_t C, int64_t n_padded, double unit, double *sums);
 
     /* --- dual points, see conjugates.h: a block of them is held as scores are */
     void (*load_scores)(const void *u, int64_t stride, const rc_rows *rows, int64_t first, int64_t n, int64_t n_padded,

@@ -44,12 +44,14 @@
     RC_INLINE vwide name##_rows(real *s, int64_t ld, int64_t C, vreal label, vreal weight, vreal *zero_if_finite)
 
 /*
- * A relative change of a row's slopes, of a float32's last bits and by turns to either side.  At W = 0 the slopes of
- * all samples of a class are equal, and so are their rounding errors, in them and in what they add to a sum: where the
- * gradient is small because the slopes cancel, these would be left over, N times.  The turns follow from the row in the
- * block by the golden ratio, and so meet samples in any regular order alike.
+ * A change of a row's slopes, of a float32's last bits and by turns to either side.  At W = 0 the slopes of all samples
+ * of a class are equal, and so are their rounding errors, in them and in what they add to a sum: where the gradient is
+ * small because the slopes cancel, these would be left over, N times.  For dense rows each chunk's unit takes care of
+ * that (see plan.h); the sums of CSR columns are moved to double at times of their own, which no unit could follow.
+ * The turns follow from the row by the golden ratio, and so meet samples in any regular order alike.  A change is of
+ * the same size in all slopes of a row, since that is what the sums of each class are rounded to; but small in each.
  */
-RC_INLINE vreal by_turns(int64_t row)
+RC_INLINE vreal by_turns(int64_t row, vreal *other)
 {
 #define TURN(i) ((uint32_t)(i) * 2654435769u)
     static const ureal turns[16] = {TURN(0), TURN(1), TURN(2),  TURN(3),  TURN(4),  TURN(5),  TURN(6),  TURN(7),
@@ -57,13 +59,14 @@ RC_INLINE vreal by_turns(int64_t row)
     vbits turn;
     memcpy(&turn, turns, sizeof turn);
     turn += (vbits)v_set_bits((ireal)TURN(row));
-    return v_from_integers((vmask)turn) * REAL_C(0x1p-52); /* at most 2^-21 */
+    *other = v_from_integers((vmask)(turn * 2246822519u)) * REAL_C(0x1p-31);
+    return v_from_integers((vmask)turn) * REAL_C(0x1p-31); /* at most 1 */
 #undef TURN
 }
 
 /* n vectors of rows at once: their chains of dependent operations run side by side */
-RC_INLINE vwide cross_entropy_rows(const int n, real *s, int64_t ld, int64_t C, const real *label, const real *weight,
-                                   int64_t row, vreal *zero_if_finite)
+RC_INLINE vwide cross_entropy_rows(const int n, const int turns, real *s, int64_t ld, int64_t C, const real *label,
+                                   const real *weight, int64_t row, vreal *zero_if_finite)
 {
     vreal y[LOSS_VECTORS], largest[LOSS_VECTORS], own[LOSS_VECTORS], rest[LOSS_VECTORS], own_exp[LOSS_VECTORS];
     RC_UNROLL for (int i = 0; i < n; i++)
@@ -96,27 +99,36 @@ RC_INLINE vwide cross_entropy_rows(const int n, real *s, int64_t ld, int64_t C, 
             }
         RC_UNROLL for (int i = 0; i < n; i++) rest[i] += run[i];
     }
-    vreal factor[LOSS_VECTORS], own_slope[LOSS_VECTORS];
+    vreal factor[LOSS_VECTORS], own_slope[LOSS_VECTORS], turn[LOSS_VECTORS], most[LOSS_VECTORS];
     vwide loss = w_zero();
     RC_UNROLL for (int i = 0; i < n; i++)
     {
         const vreal w = v_load(weight + i * LANES);
         factor[i] = w / (rest[i] + own_exp[i]);
-        if (RC_REAL_BITS == 32) factor[i] += factor[i] * by_turns(row + i * LANES);
-        own_slope[i] = factor[i] * -rest[i];
+        vreal others = rest[i];
+        if (turns) {
+            vreal other_turn;
+            turn[i] = by_turns(row + i * LANES, &other_turn);
+            most[i] = rest[i] * REAL_C(0x1p-21);
+            others += turn[i] * most[i];
+            factor[i] += factor[i] * (other_turn * REAL_C(0x1p-21));
+        }
+        own_slope[i] = factor[i] * -others;
         loss += v_widen(w) * v_widen(v_log1p_nonnegative(rest[i] + (own_exp[i] - REAL_C(1.0))) + (largest[i] - own[i]));
     }
     class_ = v_set(0);
     for (int64_t c = 0; c < C; c++, class_ += REAL_C(1.0)) RC_UNROLL for (int i = 0; i < n; i++)
         {
             real *at = s + c * ld + i * LANES;
-            v_store(at, v_select(y[i] == class_, own_slope[i], factor[i] * v_load(at)));
+            vreal e = v_load(at);
+            if (turns) e += turn[i] * v_min(e * REAL_C(0x1p-16), most[i]);
+            v_store(at, v_select(y[i] == class_, own_slope[i], factor[i] * e));
         }
     return loss;
 }
 
-static double cross_entropy(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
-                            double *check)
+RC_INLINE double cross_entropy_block(const int turns, void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y,
+                                     const void *w, int64_t row, double *check)
 {
     const real *label = y, *weight = w;
     vwide sum = w_zero();
@@ -125,7 +137,7 @@ static double cross_entropy(void *S, int64_t ld, int64_t C, int64_t n_padded, co
     int64_t r = 0;
 #define CROSS_ENTROPY_ROWS(n)                                                                                          \
     for (; r + (n) * LANES <= n_padded; r += (n) * LANES)                                                              \
-        sum += cross_entropy_rows(n, (real *)S + r, ld, C, label + r, weight + r, r, zero_if_finite);
+        sum += cross_entropy_rows(n, turns, (real *)S + r, ld, C, label + r, weight + r, row + r, zero_if_finite);
 #if RC_VECTOR_BYTES == 64
     CROSS_ENTROPY_ROWS(LOSS_VECTORS)
     CROSS_ENTROPY_ROWS(LOSS_VECTORS / 2)
@@ -134,6 +146,18 @@ static double cross_entropy(void *S, int64_t ld, int64_t C, int64_t n_padded, co
 #undef CROSS_ENTROPY_ROWS
     for (int i = 0; i < LOSS_VECTORS; i++) *check += w_sum(v_widen(zero_if_finite[i]));
     return w_sum(sum);
+}
+
+static double cross_entropy(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                            double *check)
+{
+    return cross_entropy_block(0, S, ld, C, n_padded, y, w, 0, check);
+}
+
+static double cross_entropy_by_turns(void *S, int64_t ld, int64_t C, int64_t n_padded, const void *y, const void *w,
+                                     int64_t row, double *check)
+{
+    return cross_entropy_block(RC_REAL_BITS == 32, S, ld, C, n_padded, y, w, row, check);
 }
 
 RC_INLINE vwide soft_rows(real *s, int64_t ld, int64_t C, const real *t, int64_t ldt, vreal weight,
@@ -311,15 +335,14 @@ DEFINE_LOSS(binary_squared_hinge)
 
 #define ROW_RUN 256 /* likewise for a sum over the rows */
 
-/* sums[c] += sum_r S[c][r]: the gradient of the intercepts */
-static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, double *sums)
+static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, double unit, double *sums)
 {
     for (int64_t c = 0; c < C; c++)
         for (int64_t first = 0; first < n_padded; first += ROW_RUN) {
             vreal sum = v_set(0);
             for (int64_t r = first; r < n_padded && r < first + ROW_RUN; r += LANES)
                 sum += v_load((const real *)S + c * ld + r);
-            sums[c] += w_sum(v_widen(sum));
+            sums[c] += w_sum(v_widen(sum)) / unit;
         }
 }
 

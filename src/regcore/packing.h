@@ -166,14 +166,15 @@ static void pack_weights(const void *W, int64_t C, int64_t D, const rc_row_shape
     }
 }
 
-/* total += G, G = 0. Unpacks: the lanes of the last vector that its neighbour also has are dropped. */
-static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total)
+/* total += G / unit, G = 0. Unpacks: the lanes of the last vector that its neighbour also has are dropped. */
+static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double unit, double *total)
 {
     real *g = G;
+    const double factor = 1 / unit;
     const int64_t ld = shape ? shape->packed : D, regular = shape ? (shape->n_vectors - 1) * LANES : D;
     for (int64_t c = 0; c < C; c++, g += ld, total += D) {
-        for (int64_t d = 0; d < regular; d++) total[d] += g[d];
-        for (int64_t d = regular; d < D; d++) total[d] += g[regular + LANES - D + d];
+        for (int64_t d = 0; d < regular; d++) total[d] += factor * g[d];
+        for (int64_t d = regular; d < D; d++) total[d] += factor * g[regular + LANES - D + d];
         memset(g, 0, (size_t)ld * sizeof(real));
     }
 }

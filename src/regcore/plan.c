@@ -377,13 +377,24 @@ void rc_load_labels(const rc_plan *plan, const rc_scratch *s, int64_t first, int
     if (plan->soft) plan->k->load_targets(problem, &plan->rows, first, n, padded, s->y, s->T, plan->target_ld);
 }
 
-double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t n, double *check)
+double rc_unit(const rc_plan *plan, int64_t chunk)
+{
+    enum { UNIT_BITS = 12 };
+    if (plan->sparse || plan->k->real_size == sizeof(double)) return 1;
+    /* the golden ratio spreads them evenly, however many there are */
+    const uint32_t turn = (uint32_t)chunk * 2654435769u;
+    return 1 - (turn >> (32 - UNIT_BITS)) * (0.5 / (1 << UNIT_BITS));
+}
+
+double rc_block_loss(const rc_plan *plan, const rc_scratch *s, void *S, int64_t first, int64_t n, double *check)
 {
     const rc_kernels *k = plan->k;
     const int64_t padded = round_up(n, k->lanes);
     if (plan->soft)
         return (plan->C == 1 ? k->soft_binary_loss : k->soft_loss)(S, plan->ld, plan->C, padded, s->T, plan->target_ld,
                                                                    s->w, check);
+    if (plan->sparse && plan->C > 1 && plan->problem->loss == RC_CROSS_ENTROPY)
+        return k->cross_entropy_by_turns(S, plan->ld, plan->C, padded, s->y, s->w, first, check);
     return (plan->C == 1 ? k->binary_loss : k->loss)[plan->problem->loss](S, plan->ld, plan->C, padded, s->y, s->w,
                                                                           check);
 }

@@ -50,6 +50,7 @@ typedef struct {
     void *S, *pair, *y, *w, *G; /* pair: two rows of scores */
     void *T;                    /* soft targets */
     double *features;           /* CSR: sums of FEATURE_RUN features */
+    double unit;                /* of the slopes, see rc_unit */
 } rc_scratch;
 
 enum { FEATURE_RUN = 64 }; /* features of a CSR problem that are transposed together */
@@ -70,9 +71,18 @@ void rc_load_rows(const rc_plan *plan, const rc_scratch *scratch, int64_t first,
 /* Loads the labels of rows [first, first + n) into scratch->y or T, for rc_block_loss. */
 void rc_load_labels(const rc_plan *plan, const rc_scratch *scratch, int64_t first, int64_t n);
 
-/* Weighted loss of a block of scores of one model, which become slopes; weights in scratch->w. NaN in *check: a score
- * was not finite. */
-double rc_block_loss(const rc_plan *plan, const rc_scratch *scratch, void *S, int64_t n, double *check);
+/*
+ * What the weights of a chunk (or super-block) of dense rows are multiplied by in float32, and its sums divided by in
+ * double: 1 for the first, otherwise between 1/2 and 1.  Where many slopes are equal, as they are at W = 0, and a
+ * feature has few values, a rounding error comes back again and again and would grow with the rows; with a unit of its
+ * own each chunk has others, which cancel like those of any numbers.  Units have few bits: they leave small integers
+ * exact.
+ */
+double rc_unit(const rc_plan *plan, int64_t chunk);
+
+/* Weighted loss of a block of scores of one model, which become slopes; weights in scratch->w. `first` is its first
+ * row. NaN in *check: a score was not finite. */
+double rc_block_loss(const rc_plan *plan, const rc_scratch *scratch, void *S, int64_t first, int64_t n, double *check);
 
 /* How many threads the work is worth, at most `wanted`. */
 int rc_useful_threads(const rc_plan *plan, int wanted);

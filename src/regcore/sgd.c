@@ -169,10 +169,10 @@ static rc_status add_block(rc_sgd *s, int64_t first, int64_t n, double *loss)
     double check = 0;
     rc_load_labels(p, scratch, first, n);
     p->k->load_vector(&w, &p->rows, first, n, padded, scratch->w);
-    *loss += rc_block_loss(p, scratch, scratch->S, n, &check);
+    *loss += rc_block_loss(p, scratch, scratch->S, 0, n, &check);
     if (check != 0) return RC_ERROR_OVERFLOW; /* NaN */
 
-    if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, s->grad_b);
+    if (s->options.intercept_rate > 0) p->k->row_sums(scratch->S, p->ld, p->C, padded, 1, s->grad_b);
     if (p->sparse)
         p->k->gradient_csr(&csr, scratch->row_ids, n, scratch->S, p->ld, p->C, &(rc_table){s->G, 1, s->ldw});
     else if (p->gradient_view == BY_ROWS)

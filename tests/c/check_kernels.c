@@ -501,6 +501,34 @@ static void descend(const kase *c)
 
 /* ---------------------------------------------------------------- dual ascent */
 
+/* The same ascent on several threads, which large CSR problems have work for */
+static void check_threads(const kase *c, const setting *s, const rc_dual_options *options, const void *expected)
+{
+    const int proximal = options->proximal;
+    rc_error error = {0};
+    rc_dual *dual = NULL;
+    const rc_status status = rc_dual_create(&s->problem, options, &three_threads, &dual, &error);
+    check_status(c, status, &error);
+    if (status != RC_OK) return;
+    const int64_t n_W = s->MC * s->D;
+    void *W = output(n_W, s->size), *slopes = output(s->n * s->MC, s->size), *centre = output(n_W, s->size);
+    double *b = output(s->MC, sizeof *b), *V = output(n_W, sizeof *V), *r = output(s->MC, sizeof *r);
+    uint8_t *wait = output(s->n, 1), *patience = output(s->n, 1);
+    memset(W, 0, (size_t)n_W * s->size);
+    rc_dual_set_centre(dual, W, NULL, proximal ? 3 : 0, proximal ? 2 : 0);
+    double gap, linear, most;
+    int64_t n_visits;
+    check_status(
+        c, rc_dual_run(dual, &three_threads, proximal ? 2 : 1, integer(c, "n_epochs", 1), &gap, &n_visits, &error),
+        &error);
+    check_status(c, rc_dual_refresh(dual, &three_threads, V, r, &linear, &most, &error), &error);
+    rc_dual_state state = {.slopes = slopes, .centre = centre, .centre_b = b, .wait = wait, .patience = patience};
+    rc_dual_get_state(dual, &state);
+    expect(c, !memcmp(slopes, expected, (size_t)(s->n * s->MC) * s->size), "slopes", "depend on the threads");
+    rc_dual_free(dual);
+    free(W), free(slopes), free(centre), free(b), free(V), free(r), free(wait), free(patience);
+}
+
 /* There is no expected value: the gap between the objective (which other cases check) and the dual of the slopes that
  * were found proves both, as V and the residual are those of the adjoint. */
 static void ascend(const kase *c)
@@ -538,6 +566,7 @@ static void ascend(const kase *c)
         .slopes = slopes, .centre = centre, .centre_b = centre_b, .wait = wait, .patience = patience};
     rc_dual_get_state(dual, &state);
     expect(c, n_visits > s.n / 2, "visits", "are too few");
+    check_threads(c, &s, &options, slopes);
 
     /* u = the slopes, which are in the domain: the projection leaves them */
     rc_gradient out = {NULL, adjoint_V, adjoint_r};
@@ -564,6 +593,97 @@ static void ascend(const kase *c)
     free(wait), free(patience);
 }
 
+/* ---------------------------------------------------------------- coordinate descent */
+
+/* A minimum, since W = prox(W - gradient of the data term), which other cases check, and so is the one of b */
+static void check_minimum(const kase *c, const setting *s, const rc_coordinate_progress *progress, const double *W,
+                          const double *b)
+{
+    const int64_t n_W = s->MC * s->D;
+    const double tolerance = number(c, "residual", 0);
+    void *found_W = output(n_W, s->size), *found_b = output(s->MC, s->size);
+    void *grad_W = output(n_W, s->size), *grad_b = output(s->MC, s->size), *moved = output(n_W, s->size);
+    double *at = output(n_W, sizeof *at), *zeros = output(s->MC, sizeof *zeros), value, penalty;
+    for (int64_t i = 0; i < s->MC; i++) {
+        zeros[i] = 0;
+        if (s->real == RC_FLOAT32)
+            ((float *)found_b)[i] = (float)b[i];
+        else
+            ((double *)found_b)[i] = b[i];
+    }
+    for (int64_t i = 0; i < n_W; i++) {
+        const double w = W[i % s->D * s->MC + i / s->D];
+        if (s->real == RC_FLOAT32)
+            ((float *)found_W)[i] = (float)w;
+        else
+            ((double *)found_W)[i] = w;
+        at[i] = real_at(found_W, s->real, i);
+    }
+    rc_parameters found = s->parameters;
+    found.W = found_W, found.b = found_b, found.penalty = (rc_penalty){0, 0, 0};
+    rc_gradient out = {&value, grad_W, grad_b};
+    rc_error error = {0};
+    check_status(c, rc_evaluate(&s->problem, &s->rows, &found, &one_thread, &out, &error), &error);
+    for (int64_t i = 0; i < n_W; i++) {
+        if (s->real == RC_FLOAT32)
+            ((float *)moved)[i] = (float)(at[i] - real_at(grad_W, s->real, i));
+        else
+            ((double *)moved)[i] = at[i] - real_at(grad_W, s->real, i);
+    }
+    rc_penalty_prox(s->real, moved, 1, s->MC, s->D, &s->parameters.penalty, 1, moved);
+    compare(c, "the proximal step", moved, s->real, at, n_W, 1, tolerance);
+    if (s->parameters.b) compare(c, "the slope of b", grad_b, s->real, zeros, s->MC, 1, tolerance);
+    rc_penalty_value(s->real, found_W, 1, s->MC, s->D, &s->parameters.penalty, &penalty);
+    value += penalty;
+    const double reached = progress->loss + progress->penalty;
+    compare(c, "the last step's value", &reached, RC_FLOAT64, &value, 1, value, tolerance);
+    free(found_W), free(found_b), free(grad_W), free(grad_b), free(moved), free(at), free(zeros);
+}
+
+static void step_along_columns(const kase *c)
+{
+    const setting s = read_setting(c);
+    const rc_penalty penalty = s.parameters.penalty;
+    const int in_groups = penalty.group > 0;
+    const rc_coordinate_options options = {s.real, s.parameters.center, s.parameters.scale, s.parameters.b != NULL};
+    const int64_t n_W = s.MC * s.D, n_lists = in_groups ? 1 : s.MC;
+    rc_error error = {0};
+    rc_coordinate *descent = NULL;
+    const rc_status status = rc_coordinate_create(&s.problem, &options, &descent, &error);
+    check_status(c, status, &error);
+    if (status != RC_OK) return;
+
+    int64_t *columns = output(n_lists * s.D, sizeof *columns), *starts = output(n_lists + 1, sizeof *starts);
+    double *W = output(n_W, sizeof *W), *b = output(s.MC, sizeof *b), loss;
+    void *slopes = output(s.n * s.MC, s.size), *V = output(n_W, s.size), *r = output(s.MC, s.size);
+    for (int64_t i = 0; i < n_lists * s.D; i++) columns[i] = i % s.D;
+    for (int64_t i = 0; i <= n_lists; i++) starts[i] = i * s.D;
+    for (int64_t i = 0; i < n_W; i++) W[i] = real_at(s.parameters.W, s.real, i % s.MC * s.D + i / s.MC);
+    for (int64_t i = 0; i < s.MC; i++) b[i] = s.parameters.b ? real_at(s.parameters.b, s.real, i) : 0;
+
+    /* the second time the first half is there */
+    check_status(c, rc_coordinate_add(descent, columns, s.D / 2, &one_thread, &error), &error);
+    check_status(c, rc_coordinate_add(descent, columns, s.D, &one_thread, &error), &error);
+    expect(c, rc_coordinate_n_columns(descent) == s.D, "columns", "are not as many as were added");
+    check_status(c, rc_coordinate_set(descent, W, b, &loss, &error), &error);
+    compare(c, "loss", &loss, RC_FLOAT64, doubles(c, "value"), 1, *doubles(c, "value"), s.tolerance);
+    rc_coordinate_slopes(descent, slopes);
+    rc_gradient out = {NULL, V, r};
+    check_status(
+        c, rc_adjoint(&s.problem, &s.rows, &s.parameters, &one_thread, slopes, s.MC * (int64_t)s.size, &out, &error),
+        &error);
+    check_gradient(c, &s, " of the slopes", V, r, s.MC);
+
+    const double enough = 0.1 * number(c, "residual", 0);
+    const rc_coordinate_work work = {columns, starts, penalty, 0.3, 20, 200, enough, enough};
+    rc_coordinate_progress progress = {0};
+    check_status(c, rc_coordinate_step(descent, &work, &one_thread, &progress, &error), &error);
+    rc_coordinate_get(descent, W, b);
+    check_minimum(c, &s, &progress, W, b);
+    rc_coordinate_free(descent);
+    free(columns), free(starts), free(W), free(b), free(slopes), free(V), free(r);
+}
+
 /* ---------------------------------------------------------------- pictures */
 
 static void count_colours(const kase *c)
@@ -581,9 +701,10 @@ static void count_colours(const kase *c)
 static const struct {
     const char *name;
     void (*run)(const kase *);
-} operations[] = {{"evaluate", evaluate},       {"predict", predict}, {"conjugate", conjugate},  {"adjoint", adjoint},
-                  {"statistics", statistics},   {"penalty", penalty}, {"algebra", algebra},      {"descend", descend},
-                  {"pairs", multiply_by_pairs}, {"ascend", ascend},   {"colours", count_colours}};
+} operations[] = {{"evaluate", evaluate}, {"predict", predict},       {"conjugate", conjugate},
+                  {"adjoint", adjoint},   {"statistics", statistics}, {"penalty", penalty},
+                  {"algebra", algebra},   {"descend", descend},       {"pairs", multiply_by_pairs},
+                  {"ascend", ascend},     {"colours", count_colours}, {"steps", step_along_columns}};
 
 static void run(const kase *c)
 {
