@@ -278,9 +278,7 @@ class _Descent:
             if damping:
                 self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
             else:
-                self.metric = (
-                    self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
-                )
+                self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
@@ -412,12 +410,7 @@ class _Descent:
                 break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
-            if (
-                may_damp
-                and best < _FAR_TOO_LONG * length
-                and n_damped < _MOST_DAMPED
-                and run.damping < _MOST_DAMPING
-            ):
+            if may_damp and best < _FAR_TOO_LONG * length and n_damped < _MOST_DAMPED and run.damping < _MOST_DAMPING:
                 n_damped += 1
                 direction, slope = self.damped(slopes)
                 continue
