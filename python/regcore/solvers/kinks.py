@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Kinks", "Slopes"]
 
 _ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
+_HALVINGS = 30  # of the interval that holds a shift
 _FIXED = 1e9  # of a weight that stays at zero
 _SURE = 100.0  # a weight that moved by less than 1 / sqrt of this of its size is taken to keep its sign
 
@@ -90,6 +91,39 @@ class Kinks:
         """Gradient of the norms of the groups, 0 for one that is zero."""
         norms = self.norms(z)
         return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
+
+    def of_features(self, w: Array, epsilon: float) -> Array:
+        """Return the L1 (smoothed) and L2 penalty of each feature."""
+        norms = np.sqrt(w * w + epsilon * epsilon) if epsilon else np.abs(w)
+        penalties: Array = self.strength * norms.sum(axis=0) + self.l2 * np.square(w).sum(axis=0)
+        return penalties
+
+    def least_shifts(self, w: Array, epsilon: float) -> Array:
+        """Return what to take from all outputs of a feature to make its L1 (smoothed) and L2 penalty the least.
+
+        Without smoothing, the minimum of lambda sum |w - t| + mu sum (w - t)**2 over t is at the median of
+        the n outputs w and of the n + 1 points where the slope vanishes if 0, 1, ..., n of them are below t.
+        """
+        n = len(w)
+        if epsilon:
+            low, high = w.min(axis=0), w.max(axis=0)
+            for _ in range(_HALVINGS):
+                middle = 0.5 * (low + high)
+                rest = w - middle
+                inverse = self.strength / np.sqrt(rest * rest + epsilon * epsilon)
+                is_below = (rest * (inverse + 2 * self.l2)).sum(axis=0) > 0
+                low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+            found: Array = 0.5 * (low + high)
+            return found
+        w = np.sort(w, axis=0)
+        if not self.l2:
+            return np.clip(0.0, w[(n - 1) // 2], w[n // 2])
+        below = np.arange(n + 1)[:, None]
+        still = w.mean(axis=0) + self.strength * (n - 2 * below) / (2 * self.l2 * n)
+        both = np.concatenate([w, still])
+        both.partition(n, axis=0)
+        shifts: Array = both[n]
+        return shifts
 
     def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
         """Which of W a proximal step along the diagonal sets to zero."""

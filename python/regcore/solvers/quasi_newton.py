@@ -75,6 +75,7 @@ _SHARPEST = 1e-6  # the least epsilon, of the largest weight
 _SETTLED = 3e-5  # the second phase begins below this relative slope ...
 _CHANGING = 1e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
+_AWAY = 3.0  # from zero is a weight of more than so many epsilon
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _FAR = 0.5  # no look at the gap where the fit starts with a residual above this one
@@ -154,7 +155,10 @@ class _Descent:
         self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
-        self.keeps_sums = len(self.z) > 1 and (self.kinks.in_groups or not self.kinks.strength)
+        # the losses do not change when all outputs of a feature change together: the least L2 and group
+        # penalties are then those of the mean 0, the least L1 penalty is to be looked for
+        self.has_shifts = len(self.z) > 1 and self.kinks.strength > 0 and not self.kinks.in_groups
+        self.keeps_sums = len(self.z) > 1 and not self.has_shifts
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
         self.pairs = _core.Pairs(self.memory, self.z.size)
         self.W, self.b = self.parameters(self.z)
@@ -430,8 +434,33 @@ class _Descent:
             self.metric = None
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
+        self.shift()
+        if run.n_short:  # so the smoothed norms were not as good as linear
+            self.moved = np.full_like(self.z, 1e30)
         self.count_flat_steps()
         return True
+
+    def shift(self) -> None:
+        """Make the L1 penalty less by changing all outputs of a feature together, of which no loss knows."""
+        epsilon = self.run.epsilon
+        if not (self.has_shifts and epsilon):
+            return
+        w = self.z[:, : self.D]
+        shifted = self.rounded(w - self.kinks.least_shifts(w, epsilon))
+        gains = self.kinks.of_features(w, epsilon) - self.kinks.of_features(shifted, epsilon)
+        # what is gained must be worth the rounding of the weights
+        worth = gains > float(np.finfo(self.dtype).eps) * abs(self.total()) / self.D
+        # where most outputs are about zero there is nothing to be found but their rounding
+        worth &= 2 * np.count_nonzero(np.abs(w) > _AWAY * epsilon, axis=0) >= len(w)
+        if not worth.any():
+            return
+        l2, new = self.kinks.l2, self.z.copy()
+        new[:, : self.D][:, worth] = shifted[:, worth]
+        change = new - self.z
+        self.run.value += l2 * _dot(new + self.z, change)
+        self.gradient = self.gradient + 2 * l2 * change
+        self.z, self.moved = new, np.maximum(np.abs(self.moved), np.abs(change))
+        self.W, self.b = self.parameters(new)
 
     def count_flat_steps(self) -> None:
         run, value = self.run, self.total()
@@ -512,7 +541,7 @@ class _Descent:
         if not run.epsilon:
             return
         assert self.model is not None
-        if run.slope < 3e-2:
+        if run.slope < 3e-2 and not run.n_short:
             run.epsilon = max(0.7 * run.epsilon, _SHARPEST * float(np.abs(self.z[:, : self.D]).max()))
         zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
         n_changed = np.count_nonzero(zero != self.zero)
