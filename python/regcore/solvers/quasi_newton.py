@@ -3,9 +3,12 @@
 The direction is the two-loop recursion of L-BFGS (Nocedal and Wright, *Numerical Optimization*, algorithm
 7.4), started not from a multiple of the identity but from the inverse of `regcore.solvers.curvature`'s model:
 the second derivatives of each output by itself, from some of the rows. The losses do not change when all
-outputs of a feature change together, which that model does not know; so without a kink in the penalty the
-directions are kept orthogonal to such changes. The model is renewed while the objective falls fast, and
-later now and then.
+outputs of a feature change together, which that model does not know. The least L2 and group penalties are
+then those of the mean 0, so that with these, or without a penalty, the directions are kept orthogonal to such
+changes; with L1 each step is followed by the change that its penalty likes best, which costs no pass. The
+model is renewed while the objective falls fast, and later now and then. While it is new, and promises far too
+much, a share of its largest curvature is added (Marquardt, "An algorithm for least-squares estimation of
+nonlinear parameters", Journal of the Society for Industrial and Applied Mathematics 11, 1963).
 
 With kinks (L1, ElasticNet, GroupL1) there are two phases.
 
@@ -67,7 +70,7 @@ _FLATTER = 0.9
 _MOST_TRIALS = 25
 _FAR_TOO_LONG = 0.3  # a step that had better been shorter than this share of it has its model damped, ...
 _MOST_DAMPED = 3  # times in a step
-_NEW_MODEL = 2
+_NEW_MODEL = 2  # steps at most after which it is the model that promised too much, and not the pairs
 _LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-4, 0.1, 8.0  # by shares between these
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
@@ -75,7 +78,8 @@ _SHARPEST = 1e-6  # the least epsilon, of the largest weight
 _SETTLED = 3e-5  # the second phase begins below this relative slope ...
 _CHANGING = 1e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
-_AWAY = 3.0  # from zero is a weight of more than so many epsilon
+_AWAY = 3.0  # from zero is a weight of more than so many epsilon; a feature is shifted if ...
+_SHARE_AWAY = 0.2  # ... so many of its outputs are
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _FAR = 0.5  # no look at the gap where the fit starts with a residual above this one
@@ -155,8 +159,6 @@ class _Descent:
         self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
-        # the losses do not change when all outputs of a feature change together: the least L2 and group
-        # penalties are then those of the mean 0, the least L1 penalty is to be looked for
         self.has_shifts = len(self.z) > 1 and self.kinks.strength > 0 and not self.kinks.in_groups
         self.keeps_sums = len(self.z) > 1 and not self.has_shifts
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
@@ -282,7 +284,9 @@ class _Descent:
             if damping:
                 self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
             else:
-                self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+                self.metric = (
+                    self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+                )
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
@@ -319,7 +323,7 @@ class _Descent:
         return bend, None
 
     def damped(self, slopes: Slopes) -> tuple[Array, float]:
-        """Add more to the model's diagonal (Levenberg and Marquardt); return a new direction and its slope."""
+        """Add more to the model's diagonal (Levenberg, Marquardt); return a new direction and its slope."""
         run = self.run
         run.damping = max(_DAMPING_FACTOR * run.damping, run.least_damping, _LEAST_DAMPING)
         run.least_damping = run.damping / _DAMPING_FACTOR
@@ -414,7 +418,12 @@ class _Descent:
                 break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
-            if may_damp and best < _FAR_TOO_LONG * length and n_damped < _MOST_DAMPED and run.damping < _MOST_DAMPING:
+            if (
+                may_damp
+                and best < _FAR_TOO_LONG * length
+                and n_damped < _MOST_DAMPED
+                and run.damping < _MOST_DAMPING
+            ):
                 n_damped += 1
                 direction, slope = self.damped(slopes)
                 continue
@@ -441,7 +450,7 @@ class _Descent:
         return True
 
     def shift(self) -> None:
-        """Make the L1 penalty less by changing all outputs of a feature together, of which no loss knows."""
+        """Lower the smoothed L1 penalty by a change of all outputs of a feature, of which no loss knows."""
         epsilon = self.run.epsilon
         if not (self.has_shifts and epsilon):
             return
@@ -450,8 +459,8 @@ class _Descent:
         gains = self.kinks.of_features(w, epsilon) - self.kinks.of_features(shifted, epsilon)
         # what is gained must be worth the rounding of the weights
         worth = gains > float(np.finfo(self.dtype).eps) * abs(self.total()) / self.D
-        # where most outputs are about zero there is nothing to be found but their rounding
-        worth &= 2 * np.count_nonzero(np.abs(w) > _AWAY * epsilon, axis=0) >= len(w)
+        # where nearly all outputs are about zero there is nothing to gain, and the zeros would be lost
+        worth &= np.count_nonzero(np.abs(w) > _AWAY * epsilon, axis=0) >= _SHARE_AWAY * len(w)
         if not worth.any():
             return
         l2, new = self.kinks.l2, self.z.copy()
