@@ -127,7 +127,7 @@ static void make_slopes(call *c, const void *u, int64_t u_stride, void *y, void 
         }
         k->weigh(S, c->ld, c->C, padded, w);
     }
-    k->row_sums(c->S, c->ld, c->MC, padded, c->total_b);
+    k->row_sums(c->S, c->ld, c->MC, padded, 1, c->total_b);
 }
 
 /* ---------------------------------------------------------------- strips */
@@ -147,7 +147,7 @@ static void add_columns(const call *c, const scratch *s, int64_t row, int64_t n_
     for (int64_t d = 0; d < packed; d++) s->x[direct + d] = offset(s->packed, d * c->column_ld, size);
     for (int64_t d = n; d < round_up(n, k->row_tile); d++) s->x[d] = s->x[n - 1];
     k->gradient_columns(offset(c->S, row, size), c->ld, c->MC, n, s->x, round_up(n_rows, k->lanes), &none, s->G);
-    k->flush(s->G, c->MC, n, NULL, s->total);
+    k->flush(s->G, c->MC, n, NULL, 1, s->total);
 }
 
 static void add_rows(const call *c, const scratch *s, int64_t row, int64_t n_rows, int64_t first, int64_t n)
@@ -164,7 +164,7 @@ static void add_rows(const call *c, const scratch *s, int64_t row, int64_t n_row
         s->x[r] = c->is_direct ? s->sources[r] : offset(s->packed, r * c->row_ld, k->real_size);
     for (int64_t r = n_rows; r < round_up(n_rows, k->row_tile); r++) s->x[r] = s->x[n_rows - 1];
     k->gradient_rows(offset(c->S, row, k->real_size), c->ld, c->MC, s->x, c->stored, n_rows, &shape, &none, s->G);
-    k->flush(s->G, c->MC, n, &shape, s->total);
+    k->flush(s->G, c->MC, n, &shape, 1, s->total);
 }
 
 static void sum_strip(void *context, int64_t strip, int thread)
