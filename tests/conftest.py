@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 from problems import Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A shell's background job starts with SIGINT ignored: no interrupt would arrive, and such a fit never end.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

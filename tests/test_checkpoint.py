@@ -117,6 +117,16 @@ def test_to_the_end(tmp_path, solver, fit_intercept, dtype):
     assert_resumes_everywhere(objective, tmp_path / "fit", **arguments)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", ["dual", "newton-cd"])
+def test_ascent_in_probabilities(tmp_path, solver, dtype):
+    X, y = data(n_features=19)
+    penalty = L2(1e-3) if solver == "dual" else ElasticNet(1e-6, 0.1)  # so weak that it starts in the dual
+    objective = Objective(sparse.csr_array(X.astype(dtype)), y, loss="cross_entropy", penalty=penalty)
+    arguments = {"solver": solver, "tol": 1e-5, "random_state": 2, "max_iter": 25}
+    assert_resumes_everywhere(objective, tmp_path / "fit", **arguments)
+
+
 @pytest.mark.parametrize("matrix", ["dense", "csr", "uint8"])
 @pytest.mark.parametrize(
     "options",

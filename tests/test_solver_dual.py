@@ -11,6 +11,7 @@ from scipy import optimize, sparse
 
 import regcore
 from regcore import L1, L2, ElasticNet, GroupL1, Objective, _core, fit
+from regcore.solvers import dual, multipliers
 
 PENALTIES = {
     "none": None,
@@ -258,8 +259,8 @@ def test_arguments_of_the_loop(data):
         loop.set_centre(np.zeros((3, 3), np.float32), np.zeros(3), 1.0, 1.0)
     with pytest.raises(ValueError, match="b must be C-contiguous and writeable, 3 numbers of float64"):
         loop.parameters(np.zeros((3, 3)), np.zeros(2), False)
-    with pytest.raises(ValueError, match="loss must be hinge or crammer_singer"):
-        make_objective(*data[:2], "cross_entropy")._dual_ascent(np.float64, None, proximal=True, seed=0)
+    with pytest.raises(ValueError, match="loss must be hinge, crammer_singer or cross_entropy"):
+        make_objective(*data[:2], "squared_hinge")._dual_ascent(np.float64, None, proximal=True, seed=0)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -438,6 +439,139 @@ def test_blocks_go_on_from_a_state(counts):
     other.refresh(V, r, 1)
     assert loop.run(2, 2, 1) == other.run(2, 2, 2)
     assert loop.state()["slopes"].tobytes() == other.state()["slopes"].tobytes()
+
+
+# --------------------------------------------------------------------------------------------------
+# where the ascent is slow: Newton's method in the weights
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def overlapping(rng):
+    """400 samples of three overlapping classes, correlated features of different scales, weights, some 0."""
+    y = rng.integers(0, 3, 400)
+    X = rng.standard_normal((400, 12)) @ (np.eye(12) + 0.5 * rng.standard_normal((12, 12)))
+    X = (X + rng.standard_normal((3, 12))[y]) * np.geomspace(0.1, 10, 12) + 1
+    X[rng.random(X.shape) < 0.3] = 0
+    sample_weight = rng.uniform(0.2, 2.0, 400)
+    sample_weight[::9] = 0.0
+    return X, y, sample_weight
+
+
+@pytest.fixture
+def newton_at_once(monkeypatch):
+    """The steps that are taken, of fits that go over to Newton's method after the first iteration."""
+    steps = []
+    advance = multipliers.Multipliers.advance
+    monkeypatch.setattr(dual._Ascent, "_is_slow", lambda self, left, tol: not self._gave_up)
+    monkeypatch.setattr(
+        multipliers.Multipliers, "advance", lambda self, *args: steps.append(1) or advance(self, *args)
+    )
+    return steps
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("matrix", ["dense", "csr", "standardized"])
+@pytest.mark.parametrize("penalty", [*PENALTIES, "weak_l2"])
+@pytest.mark.parametrize(("loss", "n_outputs"), FORMS)
+def test_newton_comes_to_the_optimum(
+    overlapping, newton_at_once, loss, n_outputs, penalty, matrix, fit_intercept
+):
+    X, y, sample_weight = overlapping
+    objective = make_objective(
+        sparse.csr_matrix(X) if matrix == "csr" else X,
+        y,
+        loss,
+        n_outputs,
+        penalty=L2(1e-6) if penalty == "weak_l2" else PENALTIES[penalty],
+        sample_weight=sample_weight,
+        standardize=matrix == "standardized",
+    )
+    result = fit(objective, tol=1e-9, fit_intercept=fit_intercept, random_state=0)
+    assert result.converged, result.message
+    assert newton_at_once
+    assert result.n_iter < 60
+    assert result.value == pytest.approx(objective.value(result.W, result.b), rel=1e-12)
+    if penalty == "none":
+        assert result.residual <= 1e-9
+    else:
+        assert result.dual_gap <= 1e-9 * result.value
+    if not fit_intercept:
+        assert not result.b.any()
+    if penalty in ("l1", "elastic_net"):
+        assert (result.W == 0).any()
+
+
+@pytest.mark.parametrize("penalty", ["none", "l1"])
+@pytest.mark.parametrize(("loss", "n_outputs"), FORMS)
+def test_newton_against_a_linear_program(data, newton_at_once, loss, n_outputs, penalty):
+    X, y, sample_weight = data
+    lower, _ = LinearProgram(X, y, loss, n_outputs, PENALTIES[penalty], sample_weight, True).minimum()
+    objective = make_objective(X, y, loss, n_outputs, penalty=PENALTIES[penalty], sample_weight=sample_weight)
+    result = fit(objective, tol=1e-9, random_state=0)
+    assert result.converged, result.message
+    assert result.value == pytest.approx(lower, rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("loss", ["hinge", "crammer_singer"])
+def test_newton_has_the_same_bits_on_any_number_of_threads(overlapping, newton_at_once, loss, penalty):
+    X, y, _ = overlapping
+
+    def found(n_threads):
+        objective = make_objective(X, y, loss, penalty=PENALTIES[penalty], n_threads=n_threads)
+        result = fit(objective, tol=None, max_iter=6, random_state=0)
+        return result.W.tobytes() + result.b.tobytes()
+
+    assert found(1) == found(2) == found(3)
+    assert newton_at_once
+
+
+@pytest.mark.parametrize("penalty", ["none", "l1", "group_l1", "l2"])
+def test_newton_goes_on_from_a_checkpoint(overlapping, newton_at_once, tmp_path, penalty):
+    X, y, _ = overlapping
+    objective = make_objective(X, y, "crammer_singer", penalty=PENALTIES[penalty])
+    arguments = {"tol": 1e-9, "random_state": 0}
+    whole = fit(objective, **arguments)
+    assert whole.converged
+    assert newton_at_once
+    path = tmp_path / "fit"
+    for n_iter in range(1, whole.n_iter):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", regcore.ConvergenceWarning)
+            fit(objective, **arguments, max_iter=n_iter, checkpoint=path, checkpoint_every=0, resume=True)
+        resumed = fit(objective, **arguments, resume=path)
+        assert resumed.W.tobytes() == whole.W.tobytes()
+        assert resumed.b.tobytes() == whole.b.tobytes()
+        assert [entry.n_passes for entry in resumed.history] == [entry.n_passes for entry in whole.history]
+
+
+def test_the_ascent_takes_over_where_newton_is_stuck(overlapping, newton_at_once, monkeypatch):
+    X, y, _ = overlapping
+    publish = multipliers.Multipliers._publish
+
+    def elsewhere(self, around, u, V, r, W, b):
+        publish(self, around, 0 * u, 0 * V, 0 * r, 0 * W, 0 * b)
+
+    monkeypatch.setattr(multipliers.Multipliers, "_publish", elsewhere)
+    result = fit(make_objective(X, y, "hinge", penalty=L2(1e-2)), tol=1e-5, random_state=0)
+    assert result.converged
+    assert len(newton_at_once) == dual._STALLED_NEWTON
+
+
+@pytest.mark.parametrize("penalty", [None, L1(1e-3), L2(1e-6), GroupL1(1e-3)], ids=repr)
+def test_a_slow_ascent_is_left(overlapping, penalty):
+    X, y, _ = overlapping
+    result = fit(make_objective(X, y, "hinge", penalty=penalty), tol=1e-6, random_state=0)
+    assert result.converged
+    assert result.n_passes < 500  # thousands by the ascent alone
+
+
+def test_separable_data_with_hardly_a_penalty(rng):
+    """The largest margin, where all slopes are tiny."""
+    y = rng.integers(0, 3, 300)
+    X = rng.standard_normal((300, 60)) + 3 * rng.standard_normal((3, 60))[y]
+    result = fit(make_objective(X, y, "hinge", penalty=L2(1e-7)), tol=1e-6, random_state=0)
+    assert result.converged
+    assert result.n_passes < 500
 
 
 # --------------------------------------------------------------------------------------------------

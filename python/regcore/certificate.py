@@ -53,10 +53,8 @@ __all__ = [
     "Shift",
     "best_bound",
     "feasible_scale",
-    "intercept_curvature",
     "intercept_shift",
     "minimal_subgradient",
-    "newton_step",
     "no_shift",
     "penalty_conjugate",
 ]
@@ -202,66 +200,6 @@ def best_bound(h: Array, at_zero: Array, conjugate: Array) -> Array:
     gained = np.where(scaled, rise**2 / (4 * np.where(scaled, conjugate, 1)), rise - conjugate)
     bound: Array = at_zero + gained
     return bound
-
-
-def intercept_curvature(
-    values: Array, y: Array, w: Array | None, probabilities: bool, n_outputs: int, n_threads: int
-) -> Array:
-    """Return the sum of w d2 loss / db db' over some samples, float64 of shape (n_outputs, n_outputs).
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples, n_classes or n_outputs), C-contiguous
-        Probabilities p for cross_entropy, where it is diag(p) - p p', or scores for squared_hinge, where it
-        is 2 sum_j (e_j - e_y) (e_j - e_y)' over the classes j with a positive margin.
-    y, w : ndarray of shape (n_samples,), or w None
-    probabilities : bool
-        Which of them.
-    n_outputs, n_threads : int
-    """
-    curvature: Array
-    if n_outputs == 1:
-        if probabilities:
-            terms = values[:, 0].astype(np.float64) * values[:, 1]
-        else:
-            terms = np.where(np.where(y == 1, 1, -1) * values[:, 0] < 1, 2.0, 0.0)
-        curvature = np.full((1, 1), (terms if w is None else terms * w).sum())
-        return curvature
-    column = np.arange(len(y)), y
-    if not probabilities:
-        values = (values - values[column][:, None] > -1).astype(values.dtype)
-        values[column] = 0
-    # sums of e_y v' and (v - e_y) v' by the core's own products: the threads of a BLAS would still be
-    # spinning when the next pass begins. Nothing of them cancels, however small v is beside the diagonal.
-    problem = _core.Problem(values, y, w, 0, n_outputs)
-    by_label, by_slope = np.empty((2, n_outputs, n_outputs), values.dtype)
-    unused = np.empty(n_outputs, values.dtype)
-    problem.adjoint(None, by_label, unused, n_threads)
-    others = by_label * problem.weight_sums[0]
-    np.fill_diagonal(others, 0)
-    if probabilities:
-        problem.adjoint(values, by_slope, unused, n_threads)
-        curvature = np.diag(others.sum(axis=0)) - others - by_slope * problem.weight_sums[0]
-        return (curvature + curvature.T) / 2
-    curvature = 2 * (np.diag(others.sum(axis=0) + others.sum(axis=1)) - others - others.T)
-    return curvature
-
-
-def newton_step(curvature: Array, r: Array) -> Array:
-    """Return the solution x of H x = r, shortened so that no entry is above 1, of the shape of r.
-
-    Parameters
-    ----------
-    curvature : ndarray of float64 of shape (n_models, n_outputs, n_outputs)
-        H; with several outputs it takes equal numbers to zero, and the x of sum zero is returned.
-    r : ndarray of shape (n_models, n_outputs)
-    """
-    n_outputs = r.shape[1]
-    size = np.maximum(np.trace(curvature, axis1=1, axis2=2), np.finfo(np.float64).tiny)[:, None, None]
-    shift = 1e-12 * np.eye(n_outputs) + (n_outputs > 1) / n_outputs
-    step = np.linalg.solve(curvature + size * shift, r.astype(np.float64)[:, :, None])[:, :, 0]
-    shortened: Array = step / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1)
-    return shortened
 
 
 def minimal_subgradient(grad_W: Array, W: Array, l1: float, l2: float, group: float) -> Array:

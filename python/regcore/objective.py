@@ -10,26 +10,36 @@ computed in.
 from __future__ import annotations
 
 import copy
-from numbers import Real
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from regcore import _core
+from regcore.arguments import (
+    as_array,
+    class_count,
+    label_smoothing_share,
+    labels_or_targets,
+    model_count,
+    packed,
+    scaling_pair,
+    selected_rows,
+    thread_count,
+    weights_of_samples,
+)
 from regcore.certificate import (
     best_bound,
     feasible_scale,
-    intercept_curvature,
     intercept_shift,
     minimal_subgradient,
-    newton_step,
     no_shift,
     penalty_conjugate,
 )
 from regcore.losses import Loss, resolve_loss
+from regcore.matrix import as_matrix
 from regcore.penalties import Penalty
 from regcore.row_space import RowSpace
+from regcore.second_derivatives import intercept_curvature, loss_curvature, margin_curvature, newton_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,13 +52,9 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "ValueAndGrad", "loss_and_grad"]
 
 _NO_PENALTY = (0.0, 0.0, 0.0)
-_MOST_CLASSES = 1 << 24  # a float32 counts so far
-_SAMPLED_ROWS, _SAMPLED_VALUES = 32, 2048  # of a fingerprint
 _DIGEST_ROWS = 1 << 18  # that are converted at a time
 _CURVATURE_NUMBERS = 1 << 20  # of probabilities or scores that are held at a time
-_DENSE_NUMBERS = 1 << 17  # of rows that are made dense at a time
 _NEVER = -1e30  # an intercept that no score outweighs, and whose sum with one is finite in float32
-_MOST_THREADS = 1024  # an OpenMP runtime that cannot start a thread ends the process
 
 
 # What a loss bounds by 1 of its slopes in the scores of the other classes: their sum, each, or nothing.
@@ -154,50 +160,23 @@ class Objective:
         if penalty is not None and not isinstance(penalty, Penalty):
             raise TypeError(f"penalty must be a Penalty, such as L2(1e-3), or None; got {penalty!r}")
         self.penalty = penalty
-        self._n_threads = _thread_count(n_threads)
-        self._X, shape = _matrix(X)
-        self.n_samples, self.n_features = shape
-        self._y = _labels(y, self.n_samples, self.loss, binary)
-        self.label_smoothing = _label_smoothing(label_smoothing, self.loss)
-        if self._y.ndim == 2:
-            n_classes = _columns(self._y) if n_classes is None else n_classes
-        if n_classes is None:
-            n_classes = 2 if self._y.dtype.kind == "f" else max(2, int(self._y.max(initial=0)) + 1)
-            if n_classes > _MOST_CLASSES:
-                raise ValueError(f"y must hold labels below 2**24; got {n_classes - 1}")
-        n_classes = _integer("n_classes", n_classes)
-        if binary and n_classes != 2:
-            raise ValueError(f"binary=True needs two classes, labels 0 and 1; got n_classes={n_classes}")
-        if not binary and n_classes < 2:
-            raise ValueError(
-                f"n_classes must be at least 2 (with binary=True, W has one row); got {n_classes}"
-            )
-        if n_classes > _MOST_CLASSES:
-            raise ValueError(f"n_classes must be at most 2**24; got {n_classes}")
-        if self._y.ndim == 2 and self._y.shape[1] != n_classes:
-            raise ValueError(f"y must have n_classes={n_classes} columns; got shape {self._y.shape}")
-        self.n_classes = n_classes
+        self._n_threads = thread_count(n_threads)
+        self._matrix = as_matrix(X)
+        self.n_samples, self.n_features = self._matrix.shape
+        self._y = labels_or_targets(y, self.n_samples, self.loss, binary)
+        self.label_smoothing = label_smoothing_share(label_smoothing, self.loss)
+        self.n_classes = class_count(n_classes, self._y, binary)
         self.binary = binary
         self.n_outputs = 1 if binary else self.n_classes
-        self._weights = _sample_weight(sample_weight, self.n_samples)
-        if n_models is not None:
-            n_models = _integer("n_models", n_models)
-            if not 1 <= n_models < 2**31:
-                raise ValueError(f"n_models must be in [1, 2**31) (None: no stack); got {n_models}")
-        if self._weights is not None and self._weights.ndim == 2:
-            n_models = len(self._weights) if n_models is None else n_models
-            if n_models != len(self._weights):
-                raise ValueError(
-                    f"sample_weight must have n_models={n_models} rows; got {len(self._weights)}"
-                )
-        self.n_models = n_models
+        self._weights = weights_of_samples(sample_weight, self.n_samples)
+        self.n_models = model_count(n_models, self._weights)
         self._problem = _core.Problem(
-            self._X,
+            self._matrix.parts,
             self._y,
             self._weights,
             int(self.loss),
             self.n_outputs,
-            n_models or 1,
+            self.n_models or 1,
             self.label_smoothing,
         )
         self._penalties: tuple[Penalty | None, ...] | None = None
@@ -219,19 +198,8 @@ class Objective:
             mean, scale = self._problem.column_statistics(self._n_threads)
             self._moments.extend((np.zeros_like(mean), (scale > 0).astype(np.float64)))
             scale[scale == 0] = 1.0
-        elif isinstance(standardize, (tuple, list)) and len(standardize) == 2:
-            mean, scale = (np.array(part, dtype=np.float64) for part in standardize)
         else:
-            raise TypeError(f"standardize must be True, False or a pair (mean, scale); got {standardize!r}")
-        for name, part in (("mean", mean), ("scale", scale)):
-            if part.shape != (self.n_features,):
-                raise ValueError(
-                    f"standardize: {name} must have shape ({self.n_features},); got {part.shape}"
-                )
-            if not np.isfinite(part).all():
-                raise ValueError(f"standardize: {name} must be finite; got {part[~np.isfinite(part)][0]}")
-        if not (scale > 0).all():
-            raise ValueError(f"standardize: scale must be positive; got {scale.min():g}")
+            mean, scale = scaling_pair(standardize, self.n_features)
         self.mean, self.scale = mean, scale
 
     # ------------------------------------------------------------------ shapes
@@ -239,8 +207,7 @@ class Objective:
     @property
     def data_dtype(self) -> np.dtype[Any]:
         """Type in which X is stored."""
-        dtype: np.dtype[Any] = (self._X[0] if isinstance(self._X, tuple) else self._X).dtype
-        return dtype
+        return self._matrix.dtype
 
     @property
     def n_threads(self) -> int:
@@ -250,6 +217,10 @@ class Objective:
     @property
     def _is_soft(self) -> bool:
         return self._y.dtype.kind == "f"
+
+    @property
+    def _has_plain_labels(self) -> bool:
+        return not self._is_soft and not self.label_smoothing
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -277,23 +248,8 @@ class Objective:
                     raise TypeError(f"b must hold real numbers; got dtype {b.dtype}")
                 with np.errstate(over="ignore"):  # the core says which number is not finite
                     b = b.astype(W.dtype)
-            b = _packed(b)
-        return _packed(W), b
-
-    def _rows(self, rows: Rows) -> slice | Array | None:
-        if rows is None or isinstance(rows, slice):
-            return rows
-        index = np.asarray(rows)
-        if index.size == 0:
-            raise ValueError("rows must select at least one row; got none")
-        if index.ndim != 1 or index.dtype.kind not in "iu":
-            raise TypeError(
-                f"rows must be a slice or a one-dimensional array of integers; "
-                f"got {index.ndim} dimension(s) of {index.dtype}"
-            )
-        if index.dtype.kind == "u" and index.max() >= self.n_samples:
-            raise ValueError(f"rows must lie in [0, {self.n_samples}); got {index.max()}")
-        return _packed(index.astype(np.int64, copy=False))
+            b = packed(b)
+        return packed(W), b
 
     @property
     def _standardization(self) -> tuple[Array, Array] | None:
@@ -322,7 +278,7 @@ class Objective:
             W,
             b,
             penalty,
-            self._rows(rows),
+            selected_rows(rows, self.n_samples),
             values,
             grad_W,
             grad_b,
@@ -338,8 +294,7 @@ class Objective:
             grad_W, grad_b = out
         except (TypeError, ValueError):
             raise TypeError("out must be a pair of arrays (grad_W, grad_b)") from None
-        X = self._X if isinstance(self._X, tuple) else (self._X,)
-        inputs = (*given, self._y, self._weights, self.mean, self.scale, *X)
+        inputs = (*given, self._y, self._weights, self.mean, self.scale, *self._matrix.arrays)
         for name, array, shape in (("grad_W", grad_W, W.shape), ("grad_b", grad_b, W.shape[:-1])):
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != W.dtype:
                 got = (
@@ -449,11 +404,11 @@ class Objective:
 
     def _with(self, sample_weight: Array, penalty: Penalty | None) -> Objective:
         """The same problem with other weights and another penalty."""
-        X = self._X
-        if isinstance(X, tuple):
-            X = SimpleNamespace(**dict(zip(("data", "indices", "indptr", "shape"), X, strict=True)))
         other = self._remade(
-            X, sample_weight=sample_weight, penalty=penalty, standardize=self._standardization or False
+            self._matrix,
+            sample_weight=sample_weight,
+            penalty=penalty,
+            standardize=self._standardization or False,
         )
         other._row_spaces = self._row_spaces  # which depend on X alone
         return other
@@ -509,10 +464,7 @@ class Objective:
     def _row_space(self) -> RowSpace:
         """The row space of (the standardised) X; kept."""
         if not self._row_spaces:
-            shape = self.n_samples, self.n_features
-            self._row_spaces.append(
-                RowSpace(self._X, shape, self._dense_rows, self._standardization, self._n_threads)
-            )
+            self._row_spaces.append(RowSpace(self._matrix, self._standardization, self._n_threads))
         return self._row_spaces[0]
 
     def _in_row_space(self) -> Objective:
@@ -625,12 +577,12 @@ class Objective:
     def _dual(self, dual: Any, dtype: np.dtype[Any]) -> Array:
         models = () if self.n_models is None else (self.n_models,)
         shape = (self.n_samples, *models, self.n_outputs)
-        dual = _as_array("dual", dual)
+        dual = as_array("dual", dual)
         if dual.shape != shape:
             raise ValueError(f"dual must have shape {shape}; got {dual.shape}")
         if dual.dtype.kind not in "fiub":
             raise TypeError(f"dual must hold real numbers; got dtype {dual.dtype}")
-        return _packed(dual.astype(dtype, copy=False))
+        return packed(dual.astype(dtype, copy=False))
 
     def _adjoint(self, dual: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """(V, r) of dual points, moved into the loss's domain: sum w u x' / sum w and sum w u / sum w.
@@ -685,12 +637,11 @@ class Objective:
         W, b = self._parameters(W, b)
         assert b is not None
         n_models, n_outputs = self.n_models or 1, self.n_outputs
-        smooth = self.predict_proba if self.loss is Loss.CROSS_ENTROPY else self.scores
         curvature = np.zeros((n_models, n_outputs, n_outputs))
         n_rows = max(_CURVATURE_NUMBERS // (n_models * self.n_classes), 256)
         for first in range(0, self.n_samples, n_rows):
             rows = slice(first, first + n_rows)
-            values = smooth(W, b, rows)
+            values = self._curved_by(W, b, rows)
             values = values.reshape(len(values), n_models, -1)
             for m in range(n_models):
                 weights = self._weights_of(m)
@@ -698,13 +649,9 @@ class Objective:
                 if w is None or w.any():
                     # that of cross_entropy is the same for all labels
                     labels = np.zeros(len(values), np.uint8) if self._is_soft else self._y[rows]
+                    scores = np.ascontiguousarray(values[:, m])
                     curvature[m] += intercept_curvature(
-                        np.ascontiguousarray(values[:, m]),
-                        labels,
-                        w,
-                        self.loss is Loss.CROSS_ENTROPY,
-                        n_outputs,
-                        self._n_threads,
+                        self.loss, scores, labels, w, n_outputs, self._n_threads
                     )
         curvature /= self._problem.weight_sums[:, None, None]
         step = newton_step(curvature, grad_b.reshape(n_models, n_outputs))
@@ -757,30 +704,7 @@ class Objective:
 
     def _dense_rows(self, rows: Array, dtype: npt.DTypeLike, out: Array | None = None) -> Array:
         """Those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
-        dense = np.empty((len(rows), self.n_features), dtype) if out is None else out
-        # a part at a time, which is still in the cache when it is converted
-        part = max(_DENSE_NUMBERS // self.n_features, 1)
-        for first in range(0, len(rows), part):
-            some, target = rows[first : first + part], dense[first : first + part]
-            if isinstance(self._X, tuple):
-                self._scatter(some, target)
-            else:
-                target[...] = self._X[some]
-            if self.mean is not None and self.scale is not None:
-                target -= self.mean.astype(dtype)
-                target /= self.scale.astype(dtype)
-        return dense
-
-    def _scatter(self, rows: Array, out: Array) -> None:
-        """Write rows of a CSR matrix into a dense array; numbers that are there twice add up."""
-        data, indices, indptr, _ = self._X
-        lengths = indptr[rows + 1] - indptr[rows]
-        ends = np.cumsum(lengths)
-        places = np.arange(ends[-1]) + np.repeat(indptr[rows] - (ends - lengths), lengths)
-        out[...] = 0
-        np.add.at(
-            out, (np.repeat(np.arange(len(rows)), lengths), indices[places]), data[places].astype(out.dtype)
-        )
+        return self._matrix.rows(rows, dtype, self._standardization, out)
 
     def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
@@ -789,52 +713,24 @@ class Objective:
         right = self.predict(W, b) == self._y
         return bool(right.all() if self._weights is None else right[self._weights > 0].all())
 
+    def _curved_by(self, W: Any, b: Any, rows: Rows) -> Array:
+        """What the loss's curvature depends on: probabilities for cross_entropy, otherwise scores."""
+        return (self.predict_proba if self.loss is Loss.CROSS_ENTROPY else self.scores)(W, b, rows)
+
     def _loss_curvature(self, W: Any, b: Any, rows: Array) -> tuple[Array, float]:
         """Second derivatives of the losses of those rows in their scores, (n_rows, n_outputs) in float64.
 
-        They contain the sample weights, whose sum is the second thing returned. cross_entropy: p (1 - p);
-        squared_hinge: 2 for each margin that is violated.
+        They contain the sample weights, whose sum is the second thing returned.
         """
-        if self.loss is Loss.CROSS_ENTROPY:
-            p = self.predict_proba(W, b, rows).astype(np.float64)
-            h: Array = p * (1 - p)
-            h = h[:, 1:] if self.binary else h
-        elif self.loss is Loss.SQUARED_HINGE:
-            s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
-            if self.binary:
-                h = 2.0 * ((2.0 * y[:, None] - 1) * s < 1)
-            else:
-                own = (np.arange(len(y)), y)
-                h = 2.0 * (s + 1 > s[own][:, None])
-                h[own] = 0
-                h[own] = h.sum(axis=1)
-        else:
-            raise ValueError(f"loss={self.loss.label!r} has no second derivative")
-        if self._weights is None:
-            return h, float(len(rows))
-        weights = self._weights[rows].astype(np.float64)
-        return h * weights[:, None], float(weights.sum())
+        weights = None if self._weights is None else self._weights[rows].astype(np.float64)
+        values = self._curved_by(W, b, rows)
+        h = loss_curvature(self.loss, values, self._y[rows], weights, binary=self.binary)
+        return h, float(len(rows) if weights is None else weights.sum())
 
     def _margin_curvature(self, W: Any, b: Any, rows: Array) -> Array:
-        """Second derivatives of squared_hinge in two scores: (n_rows, n_outputs (n_outputs + 1) / 2).
-
-        A violated margin of class j and label y has 2 (e_j - e_y) (e_j - e_y)'. With the sample weights; the
-        pairs (c, d) with c >= d in the order of `numpy.tril_indices`.
-        """
-        s, y = self.scores(W, b, rows).astype(np.float64), self._y[rows]
-        own = (np.arange(len(y)), y)
-        violated = 2.0 * (s + 1 > s[own][:, None])
-        violated[own] = 0
-        label = np.zeros_like(violated)
-        label[own] = 1
-        diagonal = violated + label * violated.sum(axis=1, keepdims=True)
-        curvature = np.empty((len(y), self.n_outputs * (self.n_outputs + 1) // 2))
-        for p, (c, d) in enumerate(zip(*np.tril_indices(self.n_outputs), strict=True)):
-            pair = diagonal[:, c] if c == d else -violated[:, c] * label[:, d] - violated[:, d] * label[:, c]
-            curvature[:, p] = pair
-        if self._weights is not None:
-            curvature *= self._weights[rows].astype(np.float64)[:, None]
-        return curvature
+        """Second derivatives of squared_hinge in two scores of those rows, with the sample weights."""
+        weights = None if self._weights is None else self._weights[rows].astype(np.float64)
+        return margin_curvature(self.scores(W, b, rows), self._y[rows], weights)
 
     # ------------------------------------------------------------------ stochastic steps
 
@@ -844,7 +740,7 @@ class Objective:
 
     @property
     def _is_sparse(self) -> bool:
-        return isinstance(self._X, tuple)
+        return self._matrix.is_sparse
 
     def _dual_ascent(
         self, dtype: Any, standardization: tuple[Array | None, Array | None] | None, **settings: Any
@@ -855,7 +751,7 @@ class Objective:
     @property
     def _stored_numbers(self) -> int:
         """How many numbers of X are stored."""
-        return int(self._X[2][-1]) if isinstance(self._X, tuple) else int(self._X.size)
+        return self._matrix.n_stored
 
     def _coordinate_descent(self, dtype: Any, *, intercept: bool) -> _core.CoordinateDescent:
         """The compiled loop of `regcore.solvers.newton_cd`, without columns yet."""
@@ -864,24 +760,13 @@ class Objective:
     @property
     def _mean_square(self) -> float | None:
         """Mean ||x||**2, nearly, of a CSR matrix without weights; None: the columns' statistics tell."""
-        if not isinstance(self._X, tuple) or self._weights is not None or self._standardization is not None:
+        if self._weights is not None or self._standardization is not None:
             return None
-        values = self._X[0]
-        return float(np.einsum("i,i->", values, values, dtype=np.float64)) / self.n_samples
+        return self._matrix.mean_square()
 
     def _columns(self, features: Array) -> Array:
         """Some columns of X as they are, float64 of shape (n_samples, n)."""
-        if not isinstance(self._X, tuple):
-            dense: Array = self._X[:, features].astype(np.float64)
-            return dense
-        data, indices, indptr, _ = self._X
-        place = np.full(self.n_features, -1)
-        place[features] = np.arange(len(features))
-        found = np.flatnonzero(place[indices] >= 0)
-        columns = np.zeros((self.n_samples, len(features)))
-        rows = np.searchsorted(indptr, found, side="right") - 1
-        np.add.at(columns, (rows, place[indices[found]]), data[found])
-        return columns
+        return self._matrix.columns(features)
 
     def _column_statistics(self) -> tuple[Array, Array]:
         """(mean, standard deviation) of the columns of X as they are, weighted."""
@@ -895,22 +780,12 @@ class Objective:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What tells this problem from another one at little cost: labels, weights, a sample of X."""
-        rows = np.unique(np.linspace(0, self.n_samples - 1, _SAMPLED_ROWS).astype(np.int64))
-        if isinstance(self._X, tuple):
-            data, indices, indptr, _ = self._X
-            kind, stored = "csr", int(indptr[-1])
-            places = np.unique(np.linspace(0, max(stored - 1, 0), _SAMPLED_VALUES).astype(np.int64))[:stored]
-            sample = [indptr[rows].astype(np.int64), indices[places].astype(np.int64), data[places]]
-        else:
-            kind, stored = "dense", self._X.size
-            columns = np.unique(np.linspace(0, self.n_features - 1, _SAMPLED_VALUES).astype(np.int64))
-            sample = [self._X[np.ix_(rows, columns)]]
         standardization = [] if self.mean is None or self.scale is None else [self.mean, self.scale]
         return {
             "n_classes": self.n_classes,
-            "matrix": kind,
-            "stored values": stored,
-            "sample of X": _digest(*sample),
+            "matrix": "csr" if self._matrix.is_sparse else "dense",
+            "stored values": self._matrix.n_stored,
+            "sample of X": _digest(*self._matrix.sample()),
             "labels": _digest(self._y, dtype=np.float64 if self._is_soft else np.int64),
             "label_smoothing": self.label_smoothing,
             "sample_weight": None if self._weights is None else _digest(self._weights, dtype=np.float64),
@@ -922,7 +797,7 @@ class Objective:
     def scores(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
         """Return the scores W x + b: (n_rows, n_outputs), or (n_rows, n_models, n_outputs) for a stack."""
         W, b = self._parameters(W, b)
-        rows = self._rows(rows)
+        rows = selected_rows(rows, self.n_samples)
         scores = np.empty((self._n_rows(rows), W.size // self.n_features), W.dtype)
         self._problem.predict(W, b, rows, scores, None, None, self._n_threads, self._standardization)
         return scores.reshape(len(scores), *W.shape[:-1])
@@ -930,7 +805,7 @@ class Objective:
     def predict_proba(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
         """Return softmax probabilities: (n_rows, n_classes), or (n_rows, n_models, n_classes) for a stack."""
         W, b = self._parameters(W, b)
-        rows = self._rows(rows)
+        rows = selected_rows(rows, self.n_samples)
         models = () if self.n_models is None else (self.n_models,)
         p = np.empty((self._n_rows(rows), (self.n_models or 1) * self.n_classes), W.dtype)
         self._problem.predict(W, b, rows, None, p, None, self._n_threads, self._standardization)
@@ -939,7 +814,7 @@ class Objective:
     def predict(self, W: Any, b: Any = None, rows: Rows = None) -> Array:
         """Return the label of the largest score, the first of several: (n_rows,) or (n_rows, n_models)."""
         W, b = self._parameters(W, b)
-        rows = self._rows(rows)
+        rows = selected_rows(rows, self.n_samples)
         labels = np.empty((self._n_rows(rows), self.n_models or 1), np.int64)
         self._problem.predict(W, b, rows, None, None, labels, self._n_threads, self._standardization)
         return labels[:, 0] if self.n_models is None else labels
@@ -1011,30 +886,6 @@ def loss_and_grad(
     return objective.value_and_grad(W, b, out=out)
 
 
-# ---------------------------------------------------------------------- arguments
-
-
-def _thread_count(n_threads: int | None) -> int:
-    if n_threads is None:
-        return 0
-    if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
-        raise ValueError(f"n_threads must be a positive integer or None; got {n_threads!r}")
-    return min(int(n_threads), _MOST_THREADS)
-
-
-def _integer(argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{argument} must be an integer; got {value!r}")
-    return int(value)
-
-
-def _packed(array: Array) -> Array:
-    """The array itself if it is C-contiguous and aligned, otherwise a copy that is."""
-    if array.flags.c_contiguous and array.flags.aligned:
-        return array
-    return array.copy(order="C")
-
-
 def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
     """Of the arrays' numbers in C order, as those of `dtype`."""
     import hashlib  # for checkpoints alone: not everybody's import should pay for it
@@ -1046,127 +897,8 @@ def _digest(*arrays: Array, dtype: npt.DTypeLike | None = None) -> str:
     return digest.hexdigest()
 
 
-def _as_array(argument: str, value: Any) -> Array:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{argument} is no array: {error}") from None
-
-
-def _matrix(X: Any) -> tuple[Any, tuple[int, int]]:
-    """X as the core takes it (an array, or the parts of a CSR matrix), and its shape."""
-    if hasattr(X, "indptr") and hasattr(X, "indices"):
-        if getattr(X, "format", "csr") != "csr":
-            raise TypeError(f"X must be dense or CSR; got {X.format!r} format (X.tocsr() converts)")
-        return _csr_parts(X)
-    if hasattr(X, "tocsr"):
-        raise TypeError(f"X must be dense or CSR; got {type(X).__name__} (X.tocsr() converts)")
-    X = _as_array("X", X)
-    if X.ndim != 2:
-        raise ValueError(f"X must have two dimensions (n_samples, n_features); got shape {X.shape}")
-    return X, _not_empty(X.shape)
-
-
-def _not_empty(shape: tuple[Any, ...]) -> tuple[int, int]:
-    n_samples, n_features = shape
-    if n_samples < 1 or n_features < 1:
-        raise ValueError(f"X must have at least one sample and one feature; got shape {shape}")
-    return n_samples, n_features
-
-
-def _csr_parts(X: Any) -> tuple[Any, tuple[int, int]]:
-    data, indices, indptr = (_packed(np.asarray(part)) for part in (X.data, X.indices, X.indptr))
-    if not isinstance(X.shape, tuple) or len(X.shape) != 2:
-        raise ValueError(f"X must have two dimensions (n_samples, n_features); got shape {X.shape}")
-    n_samples, n_features = _not_empty(tuple(_integer("X.shape", n) for n in X.shape))
-    for name, part in (("data", data), ("indices", indices), ("indptr", indptr)):
-        if part.ndim != 1:
-            raise ValueError(f"X.{name} must be one-dimensional; got shape {part.shape}")
-    for name, part in (("indices", indices), ("indptr", indptr)):
-        if part.dtype not in (np.int32, np.int64):
-            raise TypeError(f"X.{name} must be int32 or int64; got {part.dtype}")
-    if len(indptr) != n_samples + 1:
-        raise ValueError(f"X.indptr must have n_samples + 1 = {n_samples + 1} entries; got {len(indptr)}")
-    if len(data) != len(indices):
-        raise ValueError(
-            f"X.data and X.indices must have the same length; got {len(data)} and {len(indices)}"
-        )
-    if indptr.dtype != indices.dtype:
-        indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
-    return (data, indices, indptr, (n_samples, n_features)), (n_samples, n_features)
-
-
-def _labels(values: Any, n_samples: int, loss: Loss, binary: bool) -> Array:
-    y = _as_array("y", values)
-    if y.ndim == 2 or (binary and y.dtype.kind == "f"):
-        return _soft_targets(y, n_samples, loss)
-    if y.shape != (n_samples,):
-        raise ValueError(f"y must have shape ({n_samples},), one label a row of X; got {y.shape}")
-    if y.dtype.kind == "b":
-        y = y.view(np.uint8)
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"y must hold integers 0 .. n_classes - 1; got dtype {y.dtype}")
-    if not y.dtype.isnative:
-        raise TypeError(f"y must hold integers in native byte order; got dtype {y.dtype}")
-    return y
-
-
-def _soft_targets(y: Array, n_samples: int, loss: Loss) -> Array:
-    if loss is not Loss.CROSS_ENTROPY:
-        raise ValueError(
-            f"y must hold labels for loss={loss.label!r}; soft targets are for 'cross_entropy', got {y.ndim} "
-            f"dimension(s) of {y.dtype}"
-        )
-    if y.ndim not in (1, 2) or len(y) != n_samples:
-        raise ValueError(f"y must have {n_samples} rows, one a row of X; got shape {y.shape}")
-    if y.dtype not in (np.float32, np.float64):
-        raise TypeError(f"y must hold float32 or float64 if it has two dimensions; got dtype {y.dtype}")
-    return y
-
-
-def _columns(y: Array) -> int:
-    if y.shape[1] < 2:
-        raise ValueError(f"y must have a column for each of at least two classes; got shape {y.shape}")
-    return int(y.shape[1])
-
-
-def _label_smoothing(value: Any, loss: Loss) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"label_smoothing must be a real number; got {type(value).__name__}")
-    if not 0 <= float(value) < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1); got {value}")
-    if value and loss is not Loss.CROSS_ENTROPY:
-        raise ValueError(f"label_smoothing is for loss='cross_entropy'; got loss={loss.label!r}")
-    return float(value)
-
-
 def _by_model(function: Callable[..., Any], W: Array, triples: Sequence[tuple[float, float, float]]) -> Array:
     """``function(W[m : m + 1], *triples[m])`` of all models, in one call if they have one penalty."""
     if len(set(triples)) == 1:
         return np.asarray(function(W, *triples[0]))
     return np.concatenate([function(W[m : m + 1], *triple) for m, triple in enumerate(triples)])
-
-
-def _sample_weight(sample_weight: Any, n_samples: int) -> Array | None:
-    if sample_weight is None:
-        return None
-    weights = _as_array("sample_weight", sample_weight)
-    if weights.ndim not in (1, 2) or weights.shape[-1] != n_samples:
-        raise ValueError(
-            f"sample_weight must have shape ({n_samples},) or (n_models, {n_samples}); got {weights.shape}"
-        )
-    if weights.dtype.kind not in "fiub":
-        raise TypeError(f"sample_weight must hold real numbers; got dtype {weights.dtype}")
-    if weights.dtype not in (np.float32, np.float64) or not weights.flags.aligned:
-        weights = weights.astype(np.float32 if weights.dtype == np.float32 else np.float64)
-    return _in_range(weights)
-
-
-def _in_range(weights: Array) -> Array:
-    """Weights and a sum that float32 can hold: a common factor, a power of two, does not change the mean."""
-    largest = weights.max(axis=-1, keepdims=True)
-    outside = np.isfinite(largest) & (largest > 0) & ((largest < 2.0**-60) | (largest > 2.0**60))
-    if not outside.any():
-        return weights
-    scaled: Array = np.ldexp(weights, np.where(outside, -np.frexp(largest)[1], 0))
-    return scaled

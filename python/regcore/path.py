@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["RegularizationPath", "regularization_path"]
 
 _MOST_STEPS = 100  # Newton's, in the intercepts
-_MOST_TOGETHER = 12  # models that are certified at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,33 +198,9 @@ def _descend(
 
     descent.begin()
     finish(0)
-    size = _MOST_TOGETHER if descent.is_small and wanted is not None else 1
-    i = 1
-    while i < len(objectives):
-        part = objectives[i : i + size]
-        if len(part) == 1:
-            descent.go_on_with(part[0], wanted)
-            finish(i)
-            i += 1
-            continue
-        models = descent.go_through(part, wanted)
-        path.n_passes[i : i + len(part)] = (descent.run.n_passes - n_passes) / len(part)
-        n_passes = descent.run.n_passes
-        n_repaired = 0
-        for j, model in enumerate(models, i):
-            if model.is_proven(wanted):
-                model.write(path.coefs[j])
-                path.values[j], path.dual_gaps[j], path.converged[j] = model.value, model.gap, True
-                if model.b is not None:
-                    path.intercepts[j] = model.b
-            else:
-                n_repaired += 1
-                descent.return_to(model)
-                finish(j)
-        if models[-1].is_proven(wanted) and n_repaired:
-            descent.return_to(models[-1])
-        i += len(part)
-        size = max(size // 2, 2) if 2 * n_repaired > len(part) else min(2 * size, _MOST_TOGETHER)
+    for i, objective in enumerate(objectives[1:], 1):
+        descent.go_on_with(objective, wanted)
+        finish(i)
 
 
 def _grid(

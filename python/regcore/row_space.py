@@ -23,9 +23,9 @@ from regcore import _core
 from regcore.losses import Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
+
+    from regcore.matrix import Matrix
 
     Array: TypeAlias = npt.NDArray[Any]
 
@@ -40,11 +40,7 @@ class RowSpace:
 
     Parameters
     ----------
-    X : ndarray or parts of a CSR matrix
-        As `_core.Problem` takes it.
-    shape : (n_samples, n_features)
-    dense_rows : callable
-        ``dense_rows(rows, dtype)`` returns rows of (the standardised) X as a dense array.
+    X : Matrix
     standardization : (mean, scale) or None
     n_threads : int
 
@@ -58,20 +54,18 @@ class RowSpace:
 
     def __init__(
         self,
-        X: Any,
-        shape: tuple[int, int],
-        dense_rows: Callable[[Array, Any], Array],
+        X: Matrix,
         standardization: tuple[Array, Array] | None,
         n_threads: int,
     ) -> None:
-        self._X = X
-        self._n_samples, self._n_features = shape
+        self._parts = X.parts
+        self._n_samples, self._n_features = X.shape
         self._standardization = standardization
         self._n_threads = n_threads
         products, at_a_time = [], max(_NUMBERS // self._n_features, 1)
         for first in range(0, self._n_samples, at_a_time):
             rows = np.arange(first, min(first + at_a_time, self._n_samples))
-            products.append(self.scores(dense_rows(rows, np.float64)))
+            products.append(self.scores(X.rows(rows, np.float64, standardization)))
         self.n_passes = len(products)
         gram = np.concatenate(products, axis=1)[None]
         ridge = np.full((1, self._n_samples), max(_ROUNDING * np.einsum("nii->ni", gram).mean(), 1e-300))
@@ -83,7 +77,7 @@ class RowSpace:
     def scores(self, W: Array) -> Array:
         """Return X W' of shape (n_samples, n_outputs), given W of shape (n_outputs, n_features)."""
         labels = np.zeros(self._n_samples, np.uint8)
-        problem = _core.Problem(self._X, labels, None, int(Loss.SQUARED_HINGE), len(W))
+        problem = _core.Problem(self._parts, labels, None, int(Loss.SQUARED_HINGE), len(W))
         scores = np.empty((self._n_samples, len(W)))
         W = np.ascontiguousarray(W, np.float64)
         problem.predict(W, None, None, scores, None, None, self._n_threads, self._standardization)
@@ -110,7 +104,7 @@ class RowSpace:
         slopes[:, n_outputs : 2 * n_outputs] = np.maximum(-combination, 0).T
         slopes[:, -1] = -slopes.sum(axis=1)
         labels = np.full(self._n_samples, 2 * n_outputs, np.int64)
-        problem = _core.Problem(self._X, labels, None, int(Loss.SQUARED_HINGE), slopes.shape[1])
+        problem = _core.Problem(self._parts, labels, None, int(Loss.SQUARED_HINGE), slopes.shape[1])
         sums, unused = np.empty((slopes.shape[1], self._n_features)), np.empty(slopes.shape[1])
         problem.adjoint(slopes, sums, unused, self._n_threads, self._standardization)
         weights: Array = self._n_samples * (sums[:n_outputs] - sums[n_outputs : 2 * n_outputs])

@@ -197,7 +197,9 @@ cdef extern from "regcore.h" nogil:
     ctypedef struct rc_dual_state:
         void *slopes
         void *centre
+        void *A
         double *centre_b
+        double *residual
         uint8_t *wait
         uint8_t *patience
         double curvature
@@ -207,6 +209,7 @@ cdef extern from "regcore.h" nogil:
         int64_t epoch
     void rc_dual_get_state(const rc_dual *, rc_dual_state *)
     void rc_dual_set_state(rc_dual *, const rc_dual_state *)
+    void rc_dual_slopes(const rc_dual *, void *)
     ctypedef struct rc_coordinate:
         pass
     ctypedef struct rc_coordinate_options:
@@ -246,6 +249,17 @@ cdef extern from "regcore.h" nogil:
     rc_status rc_coordinate_step(rc_coordinate *, const rc_coordinate_work *, const rc_control *,
                                  rc_coordinate_progress *, rc_error *)
     void rc_coordinate_slopes(const rc_coordinate *, void *)
+    rc_status rc_coordinate_look(rc_coordinate *, const rc_control *, rc_error *)
+    rc_status rc_coordinate_look_at_zero(rc_coordinate *, const void *, rc_error *)
+    void rc_coordinate_gradient(const rc_coordinate *, void *, void *)
+    rc_status rc_coordinate_gap(rc_coordinate *, const rc_penalty *, double, const void *, const double *, double *,
+                                rc_error *)
+    rc_status rc_coordinate_choose(rc_coordinate *, const rc_penalty *, double, int64_t, const rc_control *, double *,
+                                   int64_t *, rc_error *)
+    void rc_coordinate_list(const rc_coordinate *, const int64_t **, const int64_t **)
+    const int64_t *rc_coordinate_features(const rc_coordinate *)
+    rc_status rc_coordinate_settle(rc_coordinate *, const rc_penalty *, double *, rc_error *)
+    void rc_coordinate_write(const rc_coordinate *, void *, void *)
     void rc_coordinate_get_state(const rc_coordinate *, rc_coordinate_state *)
     rc_status rc_coordinate_set_state(rc_coordinate *, const rc_coordinate_state *, rc_error *)
     rc_status rc_measure_limits(rc_dtype, int, double *, double *)
@@ -886,7 +900,7 @@ cdef class StochasticGradient:
 
 
 cdef class DualAscent:
-    """Dual coordinate ascent for the hinges on a `Problem`, an epoch a call; see rc_dual in regcore.h.
+    """Dual coordinate ascent for the hinges and cross_entropy on a `Problem`, an epoch a call; see rc_dual in regcore.h.
 
     Parameters
     ----------
@@ -1008,6 +1022,12 @@ cdef class DualAscent:
         with self.lock, nogil:
             rc_dual_parameters(self.dual, averaged, w, intercept)
 
+    def slopes(self, cnp.ndarray out):
+        """Write the slopes (n_samples, n_outputs), in the dtype."""
+        cdef void *data = self._reals(out, "out", self.problem.n_samples * self.problem.n_classes)
+        with self.lock, nogil:
+            rc_dual_slopes(self.dual, data)
+
     def state(self):
         """What a certificate hands on to the epochs that follow, as a dict of new arrays and numbers."""
         cdef rc_dual_state state
@@ -1018,7 +1038,7 @@ cdef class DualAscent:
                         "intercept_step": state.intercept, "spread": state.spread, "epoch": state.epoch}
 
     def set_state(self, given):
-        """Go on from such a state, after a `refresh`."""
+        """Go on from such a state; if its slopes were changed, a `refresh` is to follow."""
         cdef rc_dual_state state
         cdef dict arrays = self._arrays(&state)
         _restore(arrays, given)
@@ -1032,11 +1052,14 @@ cdef class DualAscent:
         cdef int64_t n = self.problem.n_samples, c = self.problem.n_classes
         cdef cnp.ndarray slopes = np.zeros((n, c), self.dtype)
         cdef cnp.ndarray centre = np.zeros((c, self.problem.n_features), self.dtype), centre_b = np.zeros(c)
+        cdef cnp.ndarray A = np.zeros((c, self.problem.n_features), self.dtype), slopes_sum = np.zeros(c)
         cdef cnp.ndarray wait = np.zeros(n, np.uint8), patience = np.zeros(n, np.uint8)
         state.slopes, state.centre = cnp.PyArray_DATA(slopes), cnp.PyArray_DATA(centre)
         state.centre_b = <double *>cnp.PyArray_DATA(centre_b)
+        state.A, state.residual = cnp.PyArray_DATA(A), <double *>cnp.PyArray_DATA(slopes_sum)
         state.wait, state.patience = <uint8_t *>cnp.PyArray_DATA(wait), <uint8_t *>cnp.PyArray_DATA(patience)
-        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "wait": wait, "patience": patience}
+        return {"slopes": slopes, "centre": centre, "centre_b": centre_b, "A": A, "slopes_sum": slopes_sum,
+                "wait": wait, "patience": patience}
 
 
 cdef class CoordinateDescent:
@@ -1055,6 +1078,7 @@ cdef class CoordinateDescent:
     cdef Problem problem
     cdef object borrowed, lock
     cdef readonly object dtype
+    cdef bint has_intercept
 
     def __cinit__(self):
         self.loop = NULL
@@ -1072,7 +1096,7 @@ cdef class CoordinateDescent:
         problem._standardization(standardize, &options.center, &options.scale)
         if self.loop is not NULL:
             raise RuntimeError("a CoordinateDescent is made once")
-        self.problem, self.borrowed = problem, standardize
+        self.problem, self.borrowed, self.has_intercept = problem, standardize, intercept
         self.lock = threading.Lock()
         with nogil:
             status = rc_coordinate_create(&problem.problem, &options, &self.loop, &error)
@@ -1126,18 +1150,7 @@ cdef class CoordinateDescent:
             rc_coordinate_get(self.loop, <double *>cnp.PyArray_DATA(W), <double *>cnp.PyArray_DATA(b))
         return W, b
 
-    def step(self, cnp.ndarray columns, cnp.ndarray starts, tuple penalty, double reduction, int64_t max_sweeps,
-             int64_t max_steps=1, double violation=0, double residual=0):
-        """Take steps in the weights that `columns` and `starts` (int64) list; see rc_coordinate_work in regcore.h.
-
-        Returns (loss, penalty, violation, residual, share, n_steps, numbers) of rc_coordinate_progress.
-        """
-        cdef rc_coordinate_work work
-        cdef rc_coordinate_progress progress
-        cdef rc_control control
-        cdef rc_error error
-        cdef rc_status status
-        cdef int64_t n_lists = 1 if penalty[2] > 0 else self.problem.n_classes
+    cdef int _list(self, cnp.ndarray columns, cnp.ndarray starts, int64_t n_lists, rc_coordinate_work *work) except -1:
         for name, array in (("columns", columns), ("starts", starts)):
             if array.dtype != np.int64 or not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be C-contiguous int64")
@@ -1147,6 +1160,27 @@ cdef class CoordinateDescent:
             raise ValueError("starts must not descend")
         work.columns = <const int64_t *>cnp.PyArray_DATA(columns)
         work.starts = <const int64_t *>cnp.PyArray_DATA(starts)
+        return 0
+
+    def step(self, columns, starts, tuple penalty, double reduction, int64_t max_sweeps,
+             int64_t max_steps=1, double violation=0, double residual=0):
+        """Take steps in the weights that `columns` and `starts` (int64) list; see rc_coordinate_work in regcore.h.
+
+        None: those that `choose` has listed.
+
+        Returns (loss, penalty, violation, residual, share, n_steps, numbers) of rc_coordinate_progress.
+        """
+        cdef rc_coordinate_work work
+        cdef rc_coordinate_progress progress
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        if columns is None:
+            rc_coordinate_list(self.loop, &work.columns, &work.starts)
+            if work.columns is NULL:
+                raise ValueError("columns have not been chosen")
+        else:
+            self._list(columns, starts, 1 if penalty[2] > 0 else self.problem.n_classes, &work)
         work.penalty = rc_penalty(penalty[0], penalty[1], penalty[2])
         work.reduction, work.max_sweeps = reduction, max_sweeps
         work.max_steps, work.violation, work.residual = max_steps, violation, residual
@@ -1157,6 +1191,130 @@ cdef class CoordinateDescent:
             _check(status, &error)
         return (progress.loss, progress.penalty, progress.violation, progress.residual, progress.share,
                 progress.n_steps, progress.numbers)
+
+    cdef const void *_reals(self, object array, str argument, int64_t size) except? NULL:
+        cdef cnp.ndarray a
+        if array is None:
+            return NULL
+        a = array
+        if a.dtype != self.dtype or not a.flags.c_contiguous or not a.flags.aligned or a.size != size:
+            raise ValueError(f"{argument} must be C-contiguous, {size} numbers of {self.dtype}")
+        return cnp.PyArray_DATA(a)
+
+    def look(self, int n_threads):
+        """Find the slopes of the data term in all weights, for `gap` and `choose`: a pass over X."""
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        _control(&control, n_threads, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_look(self.loop, &control, &error)
+            _check(status, &error)
+
+    def look_at_zero(self, class_sums):
+        """Find them where all weights are zero, for cross_entropy, from sums over the classes (n_labels, n_features)."""
+        cdef rc_error error
+        cdef rc_status status
+        cdef int64_t n_labels = max(self.problem.n_classes, 2)
+        cdef const void *sums = self._reals(class_sums, "class_sums", n_labels * self.problem.n_features)
+        if sums is NULL:
+            raise ValueError("class_sums are missing")
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_look_at_zero(self.loop, sums, &error)
+            _check(status, &error)
+
+    def gradient(self):
+        """Those slopes, (n_outputs, n_features), and the intercepts', new arrays of the dtype."""
+        cdef cnp.ndarray V = np.empty((self.problem.n_classes, self.problem.n_features), self.dtype)
+        cdef cnp.ndarray r = np.empty(self.problem.n_classes, self.dtype)
+        with self.lock:
+            rc_coordinate_gradient(self.loop, cnp.PyArray_DATA(V), cnp.PyArray_DATA(r))
+        return V, r
+
+    def gap(self, tuple penalty, double value, class_sums, shares):
+        """The duality gap that those slopes prove; both None without an intercept."""
+        cdef rc_penalty r = rc_penalty(penalty[0], penalty[1], penalty[2])
+        cdef rc_error error
+        cdef rc_status status
+        cdef double gap = 0
+        cdef int64_t n_labels = max(self.problem.n_classes, 2)
+        cdef const void *sums = self._reals(class_sums, "class_sums", n_labels * self.problem.n_features)
+        cdef const double *parts = NULL
+        if self.has_intercept and (sums is NULL or shares is None):
+            raise ValueError("class_sums and shares are missing")
+        if shares is not None:
+            parts = self._numbers(shares, "shares", n_labels)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_gap(self.loop, &r, value, sums, parts, &gap, &error)
+            _check(status, &error)
+        return gap
+
+    def choose(self, tuple penalty, double margin, int64_t most):
+        """List the weights that take part in the next steps, and add their columns; see regcore.h.
+
+        Returns the part of the strength by which the largest slope exceeds it, and how many weights are listed.
+        """
+        cdef rc_penalty r = rc_penalty(penalty[0], penalty[1], penalty[2])
+        cdef rc_control control
+        cdef rc_error error
+        cdef rc_status status
+        cdef double outside = 0
+        cdef int64_t n_listed = 0
+        if not (penalty[0] > 0 or penalty[2] > 0):
+            raise ValueError("penalty must have an L1 or a group part")
+        _control(&control, 1, NULL)
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_choose(self.loop, &r, margin, most, &control, &outside, &n_listed, &error)
+            _check(status, &error)
+        return outside, n_listed
+
+    def listed(self, bint in_groups):
+        """(columns, starts) of that list, new arrays of int64."""
+        cdef const int64_t *columns
+        cdef const int64_t *starts
+        cdef int64_t i, n_lists = 1 if in_groups else self.problem.n_classes
+        rc_coordinate_list(self.loop, &columns, &starts)
+        if columns is NULL:
+            raise ValueError("columns have not been chosen")
+        cdef int64_t[::1] c = np.empty(starts[n_lists], np.int64), s = np.empty(n_lists + 1, np.int64)
+        for i in range(n_lists + 1):
+            s[i] = starts[i]
+        for i in range(starts[n_lists]):
+            c[i] = columns[i]
+        return np.asarray(c), np.asarray(s)
+
+    @property
+    def features(self):
+        """The features of the columns, a new array of int64."""
+        cdef int64_t i
+        cdef int64_t[::1] found = np.empty(self.n_columns, np.int64)
+        cdef const int64_t *features = rc_coordinate_features(self.loop)
+        for i in range(self.n_columns):
+            found[i] = features[i]
+        return np.asarray(found)
+
+    def settle(self, tuple penalty):
+        """Round the parameters to the dtype; return loss plus penalty there."""
+        cdef rc_penalty r = rc_penalty(penalty[0], penalty[1], penalty[2])
+        cdef rc_error error
+        cdef rc_status status
+        cdef double value = 0
+        with self.lock:
+            with nogil:
+                status = rc_coordinate_settle(self.loop, &r, &value, &error)
+            _check(status, &error)
+        return value
+
+    def write(self, cnp.ndarray W, b):
+        """Write the weights of the columns into W (n_outputs, n_features), and the intercepts into b unless None."""
+        cdef void *w = <void *>self._reals(W, "W", self.problem.n_classes * self.problem.n_features)
+        cdef void *intercepts = <void *>self._reals(b, "b", self.problem.n_classes)
+        with self.lock:
+            rc_coordinate_write(self.loop, w, intercepts)
 
     def slopes(self, cnp.ndarray out):
         """Write the slopes of the losses in the scores, (n_samples, n_outputs) in the dtype."""

@@ -3,12 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW_OCCUR = 4, SAMPLED_ROWS = 1024, MOST_FREQUENT = 8192 };
+#include "access.h"
 
-static int64_t index_at(const rc_matrix *X, const void *indices, int64_t i)
-{
-    return X->index_dtype == RC_INT32 ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
-}
+enum { FEW_OCCUR = 4, SAMPLED_ROWS = 1024, MOST_FREQUENT = 8192 };
 
 /* ---------------------------------------------------------------- occurring columns */
 
@@ -16,11 +13,10 @@ int64_t rc_count_nonzeros(const rc_matrix *X, const rc_rows *rows)
 {
     int64_t sum = 0;
     if (rows->n < 1) return 0;
-    if (!rows->index && rows->step == 1)
-        return index_at(X, X->indptr, rows->start + rows->n) - index_at(X, X->indptr, rows->start);
+    if (!rows->index && rows->step == 1) return row_start(X, rows->start + rows->n) - row_start(X, rows->start);
     for (int64_t i = 0; i < rows->n; i++) {
         const int64_t row = rc_row_at(rows, i);
-        sum += index_at(X, X->indptr, row + 1) - index_at(X, X->indptr, row);
+        sum += row_start(X, row + 1) - row_start(X, row);
     }
     return sum;
 }
@@ -38,8 +34,8 @@ rc_status rc_find_occurring(const rc_matrix *X, const rc_rows *rows, rc_occurrin
     int32_t *columns = (int32_t *)(void *)(before + n_words);
     for (int64_t i = 0; i < rows->n; i++) {
         const int64_t row = rc_row_at(rows, i);
-        for (int64_t k = index_at(X, X->indptr, row), end = index_at(X, X->indptr, row + 1); k < end; k++) {
-            const int64_t column = index_at(X, X->indices, k);
+        for (int64_t k = row_start(X, row), end = row_start(X, row + 1); k < end; k++) {
+            const int64_t column = column_of(X, k);
             bits[column / 64] |= (uint64_t)1 << column % 64;
         }
     }
@@ -87,8 +83,8 @@ void rc_find_frequent(const rc_matrix *X, const rc_rows *rows, const rc_occurrin
     memset(counts, 0, (size_t)n_features * sizeof *counts);
     for (int64_t i = 0; i < n_sampled; i++) {
         const int64_t row = rc_row_at(rows, sampled_row(i, n_sampled, rows->n));
-        for (int64_t k = index_at(X, X->indptr, row), end = index_at(X, X->indptr, row + 1); k < end; k++) {
-            const int64_t column = index_at(X, X->indices, k);
+        for (int64_t k = row_start(X, row), end = row_start(X, row + 1); k < end; k++) {
+            const int64_t column = column_of(X, k);
             counts[occurring ? rc_row_of_column(occurring, column) : column]++;
         }
     }

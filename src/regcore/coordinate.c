@@ -22,14 +22,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "kernels.h"
+#include "access.h"
+#include "descent.h"
 
 enum {
-    WORK_PER_POLL = 1 << 18, /* numbers of columns between two looks at the clock */
     GATHERED_ROWS = 256,     /* rows of a dense X whose columns are copied together */
-    EXTRAPOLATED = 5,        /* differences of sweeps */
     MOST_HALVINGS = 40,
     MOST_NORM_STEPS = 50,
     DENSE_SHARE = 6, /* a column of CSR with more than this part of the samples is as fast dense, and can be centered */
@@ -37,83 +35,11 @@ enum {
 };
 #define ARMIJO 0.01
 #define ROUNDING 1e-14        /* of an objective */
+#define GRAM_REDUCTION 1e-10  /* as the squared reduction of a step's moves, where they cost little */
 #define LONGEST_MOVE 1e3      /* of the scores, by a step in one weight: root mean square */
 #define LEAST_SPREAD_32 1e-12 /* variance of a centered column against its mean square: below, it is constant */
 #define LEAST_SPREAD_64 1e-26
 #define EXTRAPOLATION_SHIFT 1e-15
-
-/* Columns that were copied together */
-typedef struct chunk {
-    struct chunk *next;
-} chunk;
-
-struct rc_coordinate {
-    rc_problem problem;
-    rc_coordinate_options options;
-    const rc_kernels *k, *wide; /* of the columns; of the samples */
-    int64_t N, D, C, n_active, ld;
-    int is_soft;
-    rc_model_form form;
-    int64_t *active; /* rows of X with a weight */
-    double *weight, *inverse, *label, *targets;
-    rc_column ones;
-    double ones_square;
-
-    /* (C, ld) */
-    double *scores, *gradient, *slope, *curvature, *share, *own, *change, *trial;
-    double *mean, *pull; /* (ld,) */
-    double *b, *old_b, *curvature_b;
-
-    /* the columns of the working set */
-    int32_t *slot; /* (D,): which of them a feature is, or -1 */
-    int64_t n_columns, capacity;
-    int64_t *features;
-    rc_column *columns;
-    double *shift, *square; /* (capacity,) */
-    double *W;              /* (capacity, C) */
-    chunk *chunks;
-
-    /* of a step: a place for every weight that takes part */
-    double *room;
-    int64_t room_size;
-    double value;
-    int has_point;
-    char *memory;
-    struct timespec polled;
-    double work;
-};
-
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-/* Whether the host wants to stop, asked after so much work */
-static int asked_to_stop(rc_coordinate *s, const rc_control *control, double work)
-{
-    struct timespec now;
-    s->work += work;
-    if (s->work < WORK_PER_POLL || !control->poll) return 0;
-    s->work = 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - s->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    s->polled = now;
-    return control->poll(control->poll_context);
-}
 
 /* ---------------------------------------------------------------- the loss and its model */
 
@@ -195,19 +121,6 @@ static void make_model(rc_coordinate *s)
     memset(s->pull, 0, (size_t)s->ld * sizeof(double));
 }
 
-static rc_model_class model_class(const rc_coordinate *s, int64_t c)
-{
-    const int64_t at = c * s->ld;
-    return (rc_model_class){s->form,
-                            s->slope + at,
-                            s->curvature + at,
-                            s->change + at,
-                            s->share ? s->share + at : NULL,
-                            s->own ? s->own + at : NULL,
-                            s->mean,
-                            s->pull};
-}
-
 /* What the change of the scores adds to the loss, by the model: the mean of the slopes before and after, times it */
 static double model_change(const rc_coordinate *s)
 {
@@ -228,32 +141,6 @@ static double model_change(const rc_coordinate *s)
 }
 
 /* ---------------------------------------------------------------- the working set's penalty */
-
-/* A weight that moves, or an intercept */
-typedef struct {
-    const rc_column *x;
-    double *w;
-    int64_t c;
-} moving;
-
-/* A step in progress: the weights that take part, class by class, or feature by feature with a group penalty. */
-typedef struct {
-    const rc_coordinate_work *todo;
-    int in_groups;
-    int64_t n;        /* weights */
-    int64_t n_moving; /* weights that later sweeps visit, and intercepts */
-    moving *moving;
-    double *old, *curvature;     /* (n,) */
-    double *history;             /* (EXTRAPOLATED + 1, n + C) */
-    int64_t *active;             /* places in `columns`, class by class */
-    int64_t *active_starts;      /* (C + 1,) */
-    double *slopes, *curvatures; /* (C,) of a feature */
-    double violation, residual;  /* the largest that were met in a sweep */
-    double numbers;              /* of columns, as they are visited */
-    double moved;                /* the largest curvature * step^2 */
-} step;
-
-static double *weight_at(const rc_coordinate *s, int64_t column, int64_t c) { return s->W + column * s->C + c; }
 
 static double penalty_of(const rc_coordinate *s, const step *t, double share)
 {
@@ -299,9 +186,32 @@ static void visit_intercept(rc_coordinate *s, step *t, int64_t c, int first)
     const double slope = s->k->column_slope(&s->ones, &q, first ? &s->curvature_b[c] : NULL);
     if (first) s->curvature_b[c] = bounded_below(s->curvature_b[c], slope, s->ones_square);
     const double delta = -slope / s->curvature_b[c];
-    t->residual = fmax(t->residual, fabs(slope));
-    t->moved = fmax(t->moved, -slope * delta);
+    t->residual = larger(t->residual, fabs(slope));
+    t->moved = larger(t->moved, -slope * delta);
     if (delta != 0) move(s, &s->ones, &q, &s->b[c], s->b[c] + delta);
+}
+
+/* How far the least subgradient along a weight is from zero */
+static double violation_of(double slope, double w, double l1)
+{
+    return w > 0 ? fabs(slope + l1) : w < 0 ? fabs(slope - l1) : larger(fabs(slope) - l1, 0);
+}
+
+/* The same of all weights of a feature */
+static double group_violation(const double *slopes, const double *w, int64_t C, double group)
+{
+    double norm = 0, square = 0, violation = 0;
+    for (int64_t c = 0; c < C; c++) {
+        norm += w[c] * w[c];
+        square += slopes[c] * slopes[c];
+    }
+    if (norm == 0) return larger(sqrt(square) - group, 0);
+    norm = sqrt(norm);
+    for (int64_t c = 0; c < C; c++) {
+        const double g = slopes[c] + group * w[c] / norm;
+        violation += g * g;
+    }
+    return sqrt(violation);
 }
 
 /* The weight of class c in column j of the list: the least of the model along it, exactly */
@@ -320,9 +230,8 @@ static void visit(rc_coordinate *s, step *t, const rc_model_class *q, int64_t c,
     if (first) t->curvature[j] = bounded_below(t->curvature[j], slope, s->square[column]) + 2 * l2;
     const double h = t->curvature[j], aim = h * *w - slope;
     const double to = aim > l1 ? (aim - l1) / h : aim < -l1 ? (aim + l1) / h : 0;
-    const double violation = *w > 0 ? fabs(slope + l1) : *w < 0 ? fabs(slope - l1) : fmax(fabs(slope) - l1, 0);
-    t->violation = fmax(t->violation, violation);
-    t->moved = fmax(t->moved, h * (to - *w) * (to - *w));
+    t->violation = larger(t->violation, violation_of(slope, *w, l1));
+    t->moved = larger(t->moved, h * (to - *w) * (to - *w));
     if (to != *w) move(s, x, q, w, to);
 }
 
@@ -353,7 +262,6 @@ static void visit_group(rc_coordinate *s, step *t, int64_t j, int first)
     const double group = t->todo->penalty.group, l2 = t->todo->penalty.l2;
     const rc_column *x = &s->columns[column];
     double *w = weight_at(s, column, 0), *h = t->curvature + j * C, *old = t->old + j * C;
-    double norm = 0, slopes = 0, violation = 0;
     for (int64_t c = 0; c < C && first; c++) old[c] = w[c];
     if (s->square[column] == 0) {
         for (int64_t c = 0; c < C; c++) w[c] = 0;
@@ -363,20 +271,13 @@ static void visit_group(rc_coordinate *s, step *t, int64_t j, int first)
         const rc_model_class q = model_class(s, c);
         t->slopes[c] = s->k->column_slope(x, &q, first ? &h[c] : NULL) + 2 * l2 * w[c];
         if (first) h[c] = bounded_below((C > 1 ? 2 : 1) * h[c], t->slopes[c], s->square[column]) + 2 * l2;
-        norm += w[c] * w[c];
-        slopes += t->slopes[c] * t->slopes[c];
         t->curvatures[c] = h[c] * w[c] - t->slopes[c]; /* the aim */
     }
-    norm = sqrt(norm);
-    for (int64_t c = 0; c < C && norm > 0; c++) {
-        const double g = t->slopes[c] + group * w[c] / norm;
-        violation += g * g;
-    }
-    t->violation = fmax(t->violation, norm > 0 ? sqrt(violation) : fmax(sqrt(slopes) - group, 0));
+    t->violation = larger(t->violation, group_violation(t->slopes, w, C, group));
     const double r = group_norm(t->curvatures, h, C, group);
     for (int64_t c = 0; c < C; c++) {
         const double to = r > 0 ? t->curvatures[c] * r / (h[c] * r + group) : 0, delta = to - w[c];
-        t->moved = fmax(t->moved, h[c] * delta * delta);
+        t->moved = larger(t->moved, h[c] * delta * delta);
         if (delta == 0) continue;
         const rc_model_class q = model_class(s, c);
         move(s, x, &q, &w[c], to);
@@ -396,16 +297,16 @@ static int sweep(rc_coordinate *s, const rc_control *control, step *t, int first
             const int64_t j = first ? i : t->active[i];
             visit(s, t, &q, c, j, first);
             t->numbers += (double)s->columns[t->todo->columns[j]].n;
-            if (asked_to_stop(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
+            if (worked(s, control, (double)s->columns[t->todo->columns[j]].n + 8)) return 1;
         }
     }
     for (int64_t i = t->in_groups ? starts[0] : 0; t->in_groups && i < starts[1]; i++) {
         const int64_t j = first ? i : t->active[i];
         visit_group(s, t, j, first);
         t->numbers += (double)(s->columns[t->todo->columns[j]].n * s->C);
-        if (asked_to_stop(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
+        if (worked(s, control, (double)(s->columns[t->todo->columns[j]].n * 2 + 8) * (double)s->C)) return 1;
     }
-    return asked_to_stop(s, control, (double)(s->ld * s->C));
+    return worked(s, control, (double)(s->ld * s->C));
 }
 
 /* The weights that are not zero, for the sweeps to come, and the intercepts */
@@ -424,12 +325,13 @@ static void choose_active(rc_coordinate *s, step *t)
             if (!is_active) continue;
             t->active[n++] = j;
             for (int64_t g = 0; g < width; g++)
-                t->moving[t->n_moving++] = (moving){&s->columns[column], w + g, first + g};
+                t->moving[t->n_moving++] =
+                    (moving){&s->columns[column], w + g, first + g, t->curvature[j * width + g]};
         }
     }
     t->active_starts[n_lists] = n;
     for (int64_t c = 0; c < (s->options.intercept ? s->C : 0); c++)
-        t->moving[t->n_moving++] = (moving){&s->ones, &s->b[c], c};
+        t->moving[t->n_moving++] = (moving){&s->ones, &s->b[c], c, s->curvature_b[c]};
 }
 
 /* ---------------------------------------------------------------- extrapolation */
@@ -594,6 +496,47 @@ static size_t layout_step(const rc_coordinate *s, step *t, char *memory)
     return used;
 }
 
+/* The largest slopes at the point, of the weights that take part less what the penalty allows, and of intercepts */
+static void measure(const rc_coordinate *s, step *t, rc_coordinate_progress *out)
+{
+    enum { AT_ONCE = 64 };
+    const rc_coordinate_work *work = t->todo;
+    const rc_column *x[AT_ONCE];
+    double slopes[AT_ONCE];
+    out->violation = out->residual = 0;
+    for (int64_t c = 0; c < (s->options.intercept ? s->C : 0); c++) {
+        double sum = 0;
+        for (int64_t i = 0; i < s->n_active; i++) sum += s->gradient[c * s->ld + i];
+        out->residual = larger(out->residual, fabs(sum));
+    }
+    for (int64_t c = 0; c < (t->in_groups ? 0 : s->C); c++)
+        for (int64_t j = work->starts[c], n; j < work->starts[c + 1]; j += n) {
+            n = work->starts[c + 1] - j < AT_ONCE ? work->starts[c + 1] - j : AT_ONCE;
+            for (int64_t i = 0; i < n; i++) x[i] = &s->columns[work->columns[j + i]];
+            s->k->column_products(x, n, s->gradient + c * s->ld, slopes);
+            for (int64_t i = 0; i < n; i++) {
+                const int64_t column = work->columns[j + i];
+                if (s->square[column] == 0) continue;
+                const double w = *weight_at(s, column, c);
+                out->violation = larger(
+                    out->violation, violation_of(slopes[i] + 2 * work->penalty.l2 * w, w, work->penalty.l1));
+                t->numbers += (double)x[i]->n;
+            }
+        }
+    for (int64_t j = work->starts[0]; t->in_groups && j < work->starts[1]; j++) {
+        const int64_t column = work->columns[j];
+        const double *w = weight_at(s, column, 0);
+        if (s->square[column] == 0) continue;
+        x[0] = &s->columns[column];
+        for (int64_t c = 0; c < s->C; c++) {
+            s->k->column_products(x, 1, s->gradient + c * s->ld, &t->slopes[c]);
+            t->slopes[c] += 2 * work->penalty.l2 * w[c];
+        }
+        out->violation = larger(out->violation, group_violation(t->slopes, w, s->C, work->penalty.group));
+        t->numbers += (double)(x[0]->n * s->C);
+    }
+}
+
 static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control, rc_coordinate_progress *out,
                            rc_error *error)
 {
@@ -609,13 +552,22 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
 
     int stopped = sweep(s, control, t, 1);
     const double first_move = t->moved;
-    out->violation = t->violation;
-    out->residual = t->residual;
     int64_t n_sweeps = 1;
     choose_active(s, t);
     int64_t n_remembered = 0;
+    int has_memory = 1;
     const double enough = work->reduction * work->reduction * first_move;
-    while (!stopped && n_sweeps < work->max_sweeps && t->moved > enough && t->n_moving > 0) {
+    /* sweeps of the samples until they have cost as much as the matrix would */
+    int has_gram = work->max_sweeps > 1 && rc_descent_has_gram(s, t);
+    while (!stopped && t->moved > enough && t->n_moving > 0 && n_sweeps < work->max_sweeps) {
+        if (has_gram && n_sweeps >= rc_descent_gram_sweeps(t)) {
+            const rc_gram_end end = rc_descent_by_gram(s, control, t, GRAM_REDUCTION * first_move);
+            if (end == GRAM_DONE) break;
+            stopped = end != GRAM_UNFIT;
+            has_memory = end != GRAM_NO_MEMORY;
+            has_gram = 0;
+            continue;
+        }
         if (n_remembered == 0) remember(t, n_remembered++);
         stopped = sweep(s, control, t, 0);
         n_sweeps++;
@@ -627,11 +579,13 @@ static rc_status take_step(rc_coordinate *s, step *t, const rc_control *control,
     }
     if (stopped) {
         take_back(s, t, 0);
+        if (!has_memory) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
         return fail(error, RC_INTERRUPTED, "", "interrupted");
     }
     out->share = line_search(s, t);
     out->penalty = penalty_of(s, t, out->share);
     if (out->share < 1) take_back(s, t, out->share);
+    measure(s, t, out);
     out->loss = s->value;
     out->numbers = t->numbers;
     out->n_sweeps += n_sweeps;
@@ -676,8 +630,7 @@ static void copy_doubles(double *to, const double *from, int64_t n)
     if (n > 0) memcpy(to, from, (size_t)n * sizeof(double));
 }
 
-/* Scores anew from the weights, and the loss there */
-static rc_status evaluate(rc_coordinate *s, rc_error *error)
+rc_status rc_descent_evaluate(rc_coordinate *s, rc_error *error)
 {
     for (int64_t c = 0; c < s->C; c++)
         for (int64_t i = 0; i < s->ld; i++) s->scores[c * s->ld + i] = s->b[c];
@@ -700,7 +653,7 @@ rc_status rc_coordinate_set(rc_coordinate *s, const double *W, const double *b, 
         s->b[c] = b ? b[c] : 0;
         for (int64_t k = 0; k < s->n_columns; k++) s->b[c] += *weight_at(s, k, c) * s->shift[k];
     }
-    const rc_status status = evaluate(s, error);
+    const rc_status status = rc_descent_evaluate(s, error);
     *loss = s->value;
     return status;
 }
@@ -803,7 +756,7 @@ static int gather_dense(rc_coordinate *s, int64_t first, const rc_control *contr
                                       X->row_stride};
             s->k->load_vector(&column, &rows, r, m, padded, base + (j * s->ld + r) * (int64_t)size);
         }
-        if (asked_to_stop(s, control, (double)(m * n) * 4)) return 1;
+        if (worked(s, control, (double)(m * n) * 4)) return 1;
     }
     return 0;
 }
@@ -828,7 +781,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
             const int64_t j = s->slot[column_of(X, p)] - first;
             if (j >= 0 && last[j] != i) counts[j]++, last[j] = i; /* the columns of a row may repeat */
         }
-        stopped = asked_to_stop(s, control, (double)(end - begin));
+        stopped = worked(s, control, (double)(end - begin));
     }
     for (int64_t j = 0; j < n; j++) total += counts[j] = (counts[j] + 1) / 2 * 2; /* so that values stay aligned */
     chunk *memory = stopped ? NULL : new_chunk(s, (size_t)total * (size + sizeof(int32_t)));
@@ -858,7 +811,7 @@ static int gather_csr(rc_coordinate *s, int64_t first, const rc_control *control
                 else
                     ((double *)(uintptr_t)x->values)[x->n - 1] += value;
             }
-            stopped = asked_to_stop(s, control, (double)(end - begin));
+            stopped = worked(s, control, (double)(end - begin));
         }
     }
     free(counts);
@@ -962,6 +915,7 @@ static size_t layout(rc_coordinate *s, char *memory)
     s->b = carve(memory, &used, s->C, sizeof(double));
     s->old_b = carve(memory, &used, s->C, sizeof(double));
     s->curvature_b = carve(memory, &used, s->C, sizeof(double));
+    s->r = carve(memory, &used, s->C, sizeof(double));
     s->ones.values = carve(memory, &used, s->ld, s->k->real_size);
     s->slot = carve(memory, &used, s->D, sizeof *s->slot);
     if (!several) s->share = NULL;
@@ -1063,6 +1017,14 @@ void rc_coordinate_free(rc_coordinate *s)
     free(s->square);
     free(s->W);
     free(s->room);
+    free(s->gram);
+    free(s->list);
+    free(s->list_starts);
+    free(s->V);
+    free(s->u);
+    free(s->given);
+    free(s->places);
+    free(s->excess);
     free(s->memory);
     free(s);
 }

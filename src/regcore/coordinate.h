@@ -21,53 +21,60 @@
 
 /* ---------------------------------------------------------------- dense columns, a multiple of LANES long */
 
-RC_INLINE vwide wide_column(const rc_column *x, int64_t i) { return v_widen(v_load((const real *)x->values + i)); }
+RC_INLINE vdouble wide_column(const rc_column *x, int64_t i) { return d_load_reals((const real *)x->values + i); }
 
-RC_INLINE vwide wide_slope(const rc_model_class *q, const int form, int64_t i)
+RC_INLINE vdouble wide_slope(const rc_model_class *q, const int form, int64_t i)
 {
-    vwide v = w_load(q->slope + i);
-    if (form == RC_CROSS_ENTROPY_MODEL) v -= w_load(q->share + i) * w_load(q->mean + i);
+    vdouble v = d_load(q->slope + i);
+    if (form == RC_CROSS_ENTROPY_MODEL) v -= d_load(q->share + i) * d_load(q->mean + i);
     if (form == RC_SQUARED_HINGE_MODEL)
-        v -= w_load(q->share + i) * w_load(q->mean + i) + w_load(q->own + i) * w_load(q->pull + i);
+        v -= d_load(q->share + i) * d_load(q->mean + i) + d_load(q->own + i) * d_load(q->pull + i);
     return v;
 }
 
-RC_INLINE vwide wide_curvature(const rc_model_class *q, const int form, int64_t i)
+RC_INLINE vdouble wide_curvature(const rc_model_class *q, const int form, int64_t i)
 {
-    const vwide h = w_load(q->curvature + i);
-    return form == RC_CROSS_ENTROPY_MODEL ? h - h * w_load(q->share + i) : h;
+    const vdouble h = d_load(q->curvature + i);
+    return form == RC_CROSS_ENTROPY_MODEL ? h - h * d_load(q->share + i) : h;
 }
 
 RC_INLINE double dense_slope(const rc_column *x, const rc_model_class *q, const int form, double *curvature)
 {
-    vwide sum[2] = {w_zero(), w_zero()}, square[2] = {w_zero(), w_zero()};
+    vdouble sum[2] = {d_set(0), d_set(0)}, square[2] = {d_set(0), d_set(0)};
     int64_t i = 0;
     if (curvature) {
-        for (; i < x->n; i += LANES) {
-            const vwide xi = wide_column(x, i);
+        for (; i + 2 * DOUBLES <= x->n; i += 2 * DOUBLES)
+            RC_UNROLL for (int u = 0; u < 2; u++)
+            {
+                const vdouble xi = wide_column(x, i + u * DOUBLES);
+                sum[u] += xi * wide_slope(q, form, i + u * DOUBLES);
+                square[u] += xi * xi * wide_curvature(q, form, i + u * DOUBLES);
+            }
+        for (; i < x->n; i += DOUBLES) {
+            const vdouble xi = wide_column(x, i);
             sum[0] += xi * wide_slope(q, form, i);
             square[0] += xi * xi * wide_curvature(q, form, i);
         }
-        *curvature = w_sum(square[0]);
-        return w_sum(sum[0]);
+        *curvature = d_sum(square[0] + square[1]);
+        return d_sum(sum[0] + sum[1]);
     }
-    for (; i + 2 * LANES <= x->n; i += 2 * LANES)
+    for (; i + 2 * DOUBLES <= x->n; i += 2 * DOUBLES)
         RC_UNROLL for (int u = 0; u < 2; u++) sum[u] +=
-            wide_column(x, i + u * LANES) * wide_slope(q, form, i + u * LANES);
-    for (; i < x->n; i += LANES) sum[0] += wide_column(x, i) * wide_slope(q, form, i);
-    return w_sum(sum[0] + sum[1]);
+            wide_column(x, i + u * DOUBLES) * wide_slope(q, form, i + u * DOUBLES);
+    for (; i < x->n; i += DOUBLES) sum[0] += wide_column(x, i) * wide_slope(q, form, i);
+    return d_sum(sum[0] + sum[1]);
 }
 
 RC_INLINE void dense_step(const rc_column *x, const rc_model_class *q, const int form, double delta)
 {
-    for (int64_t i = 0; i < x->n; i += LANES) {
-        const vwide t = wide_column(x, i) * delta, bent = w_load(q->curvature + i) * t;
-        w_store(q->slope + i, w_load(q->slope + i) + bent);
-        w_store(q->change + i, w_load(q->change + i) + t);
-        if (form == RC_CROSS_ENTROPY_MODEL) w_store(q->mean + i, w_load(q->mean + i) + bent);
+    for (int64_t i = 0; i < x->n; i += DOUBLES) {
+        const vdouble t = wide_column(x, i) * delta, bent = d_load(q->curvature + i) * t;
+        d_store(q->slope + i, d_load(q->slope + i) + bent);
+        d_store(q->change + i, d_load(q->change + i) + t);
+        if (form == RC_CROSS_ENTROPY_MODEL) d_store(q->mean + i, d_load(q->mean + i) + bent);
         if (form == RC_SQUARED_HINGE_MODEL) {
-            w_store(q->mean + i, w_load(q->mean + i) + w_load(q->own + i) * t);
-            w_store(q->pull + i, w_load(q->pull + i) + w_load(q->share + i) * t);
+            d_store(q->mean + i, d_load(q->mean + i) + d_load(q->own + i) * t);
+            d_store(q->pull + i, d_load(q->pull + i) + d_load(q->share + i) * t);
         }
     }
 }
@@ -159,7 +166,41 @@ static void column_add(const rc_column *x, double factor, double *out)
     if (x->rows)
         for (int64_t j = 0; j < x->n; j++) out[x->rows[j]] += factor * values[j];
     else
-        for (int64_t i = 0; i < x->n; i += LANES) w_store(out + i, w_load(out + i) + factor * wide_column(x, i));
+        for (int64_t i = 0; i < x->n; i += DOUBLES) d_store(out + i, d_load(out + i) + factor * wide_column(x, i));
+}
+
+/* out = h x, at the nonzeros */
+static void column_weigh(const rc_column *x, const double *h, double *out)
+{
+    const real *values = x->values;
+    if (x->rows)
+        for (int64_t j = 0; j < x->n; j++) out[x->rows[j]] = h[x->rows[j]] * values[j];
+    else
+        for (int64_t i = 0; i < x->n; i += DOUBLES) d_store(out + i, d_load(h + i) * wide_column(x, i));
+}
+
+/* out[j] = x[j] . z */
+static void column_products(const rc_column *const *x, int64_t n, const double *z, double *out)
+{
+    enum { AT_ONCE = 4 };
+    const rc_model_class q = {.form = RC_ONE_OUTPUT_MODEL, .slope = (double *)(uintptr_t)z};
+    for (int64_t j = 0; j < n;) {
+        int dense = 0;
+        while (dense < AT_ONCE && j + dense < n && !x[j + dense]->rows) dense++;
+        if (dense < AT_ONCE) {
+            out[j] = column_slope(x[j], &q, NULL);
+            j++;
+            continue;
+        }
+        vdouble sum[AT_ONCE];
+        RC_UNROLL for (int u = 0; u < AT_ONCE; u++) sum[u] = d_set(0);
+        for (int64_t i = 0; i < x[j]->n; i += DOUBLES) {
+            const vdouble zi = d_load(z + i);
+            RC_UNROLL for (int u = 0; u < AT_ONCE; u++) sum[u] += wide_column(x[j + u], i) * zi;
+        }
+        RC_UNROLL for (int u = 0; u < AT_ONCE; u++) out[j + u] = d_sum(sum[u]);
+        j += AT_ONCE;
+    }
 }
 
 /* Weighted sum of x and of x^2 */
@@ -174,17 +215,104 @@ static double column_moments(const rc_column *x, const double *w, double *square
             second += share * value * value;
         }
     } else {
-        vwide sum = w_zero(), squares = w_zero();
-        for (int64_t i = 0; i < x->n; i += LANES) {
-            const vwide value = wide_column(x, i), share = w_load(w + i) * value;
+        vdouble sum = d_set(0), squares = d_set(0);
+        for (int64_t i = 0; i < x->n; i += DOUBLES) {
+            const vdouble value = wide_column(x, i), share = d_load(w + i) * value;
             sum += share;
             squares += share * value;
         }
-        first = w_sum(sum);
-        second = w_sum(squares);
+        first = d_sum(sum);
+        second = d_sum(squares);
     }
     *square = second;
     return first;
+}
+
+/* Weighted sums of x - shift and of its square; x and w are readable up to n_padded numbers. What lies behind the rows
+ * has a weight of 0, and must not become an infinity before it meets it. */
+static double column_spread(const void *x, const double *w, int64_t n_padded, double shift, double *square)
+{
+    vdouble sum[2] = {d_set(0), d_set(0)}, squares[2] = {d_set(0), d_set(0)};
+    int64_t i = 0;
+    for (; i + 2 * DOUBLES <= n_padded; i += 2 * DOUBLES)
+        RC_UNROLL for (int u = 0; u < 2; u++)
+        {
+            const vdouble above = d_load_reals((const real *)x + i + u * DOUBLES) - shift;
+            const vdouble share = d_load(w + i + u * DOUBLES) * above;
+            sum[u] += share;
+            squares[u] += share * above;
+        }
+    for (; i < n_padded; i += DOUBLES) {
+        const vdouble above = d_load_reals((const real *)x + i) - shift, share = d_load(w + i) * above;
+        sum[0] += share;
+        squares[0] += share * above;
+    }
+    *square = d_sum(squares[0] + squares[1]);
+    return d_sum(sum[0] + sum[1]);
+}
+
+/* ---------------------------------------------------------------- slopes of all weights */
+
+/* Of v = shrink V + gain given - lost M (given NULL: shrink V): the largest |v|, and in *squares the sum of the squares
+ * of what is beyond l1 */
+static double slope_excess(const void *V, const void *given, const void *M, double shrink, double gain, double lost,
+                           double l1, int64_t n, double *squares)
+{
+    const real *x = V, *g = given, *m = M, s = (real)shrink, a = (real)gain, b = (real)lost, t = (real)l1;
+    vreal largest = v_set(0);
+    vwide sum = w_zero();
+    double most = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vreal v = s * v_load(x + i);
+        if (g) v += a * v_load(g + i) - b * v_load(m + i);
+        v = v_max(v, -v);
+        largest = v_max(v, largest);
+        if (!squares) continue;
+        const vwide beyond = v_widen(v_max(v - t, v_set(0)));
+        sum += beyond * beyond;
+    }
+    double square = w_sum(sum);
+    real lanes[LANES];
+    v_store(lanes, largest);
+    for (int j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
+    for (; i < n; i++) {
+        real v = s * x[i];
+        if (g) v += a * g[i] - b * m[i];
+        v = v < 0 ? -v : v;
+        const double beyond = v > t ? v - t : 0;
+        most = v > most ? v : most;
+        square += beyond * beyond;
+    }
+    if (squares) *squares += square;
+    return most;
+}
+
+/* Writes the places of |V| > bound into `places`, ascending; returns how many there are. */
+static int64_t find_beyond(const void *V, double bound, int64_t n, int64_t *places)
+{
+    enum { RUN = 4 * LANES };
+    const real *x = V;
+    int64_t found = 0;
+    for (int64_t first = 0; first < n; first += RUN) {
+        const int64_t end = first + RUN < n ? first + RUN : n;
+        if (end - first == RUN) { /* mostly there is none */
+            vreal largest = v_set(0);
+            RC_UNROLL for (int u = 0; u < 4; u++)
+            {
+                const vreal v = v_load(x + first + u * LANES);
+                largest = v_max(v_max(v, -v), largest);
+            }
+            real lanes[LANES];
+            int some = 0;
+            v_store(lanes, largest);
+            for (int j = 0; j < LANES; j++) some |= lanes[j] > bound;
+            if (!some) continue;
+        }
+        for (int64_t i = first; i < end; i++)
+            if (x[i] > bound || -x[i] > bound) places[found++] = i;
+    }
+    return found;
 }
 
 /* values = factor (values - center) */

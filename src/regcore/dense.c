@@ -9,9 +9,10 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "kernels.h"
+#include "poll.h"
 #include "threads.h"
 
 enum {
@@ -25,7 +26,6 @@ enum {
     WORK_PER_THREAD = 1 << 20 /* multiply-adds that repay waking a thread */
 };
 
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -41,19 +41,14 @@ typedef struct {
     size_t thread_bytes;
 } call;
 
-static rc_status refuse(rc_error *error, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return RC_ERROR_ARGUMENT;
-}
-
 /* Decides how many threads the work, in multiply-adds, is worth; each gets scratch of so many reals. */
 static rc_status start(call *c, rc_dtype real, const rc_control *control, double work, size_t thread_numbers,
                        rc_error *error)
 {
     const int wanted = control->n_threads > 0 ? control->n_threads : rc_default_threads();
     const double worth = work / WORK_PER_THREAD;
-    if (real != RC_FLOAT32 && real != RC_FLOAT64) return refuse(error, "real", "must be float32 or float64");
+    if (real != RC_FLOAT32 && real != RC_FLOAT64)
+        return fail(error, RC_ERROR_ARGUMENT, "real", "must be float32 or float64");
     c->k = rc_kernels_for(real);
     c->size = (int64_t)c->k->real_size;
     c->control = control;
@@ -73,23 +68,13 @@ static rc_status finish(call *c, rc_error *error)
 {
     free(c->memory);
     if (!rc_flag_raised(&c->stop)) return RC_OK;
-    if (error) *error = (rc_error){"", "interrupted", -1, -1, 0};
-    return RC_INTERRUPTED;
+    return fail(error, RC_INTERRUPTED, "", "interrupted");
 }
 
 /* Whether to go on. The calling thread asks its host now and then. */
 static int goes_on(call *c, int thread)
 {
-    struct timespec now;
-    if (thread == 0 && c->control->poll) {
-        timespec_get(&now, TIME_UTC);
-        const double elapsed =
-            (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
-        if (elapsed >= 0.02 || elapsed < 0) {
-            c->polled = now;
-            if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
-        }
-    }
+    if (thread == 0 && asked_to_stop(c->control, &c->polled)) rc_flag_raise(&c->stop);
     return !rc_flag_raised(&c->stop);
 }
 
@@ -146,7 +131,7 @@ rc_status rc_gram_blocks(rc_dtype real, const void *Z, const double *H, int64_t 
 {
     const size_t numbers = PANEL * COLUMNS + PANEL * (ROWS + MOST_LANES) + ROWS * (COLUMNS + MOST_LANES) + ROWS;
     gram g = {.real = real, .Z = Z, .H = H, .n = n, .K = K, .B = B, .out = out};
-    if (n < 0 || K < 0 || B < 0) return refuse(error, "Z", "must have a shape");
+    if (n < 0 || K < 0 || B < 0) return fail(error, RC_ERROR_ARGUMENT, "Z", "must have a shape");
     rc_status status = start(&g.c, real, control, 0.5 * (double)n * (double)K * (double)K * (double)B, numbers, error);
     if (status == RC_OK) status = take_memory(&g.c, 0);
     if (status != RC_OK) return status;
@@ -311,7 +296,7 @@ rc_status rc_cholesky_blocks(rc_dtype real, const void *A, const double *extra, 
                              const rc_control *control, void *out, uint8_t *definite, rc_error *error)
 {
     cholesky f = {.real = real, .A = A, .extra = extra, .K = K, .out = out, .definite = definite};
-    if (K < 0 || B < 0) return refuse(error, "A", "must have a shape");
+    if (K < 0 || B < 0) return fail(error, RC_ERROR_ARGUMENT, "A", "must have a shape");
     rc_status status =
         start(&f.c, real, control, (double)B * (double)K * (double)K * (double)K / 6, PANEL * BLOCK, error);
     if (status != RC_OK) return status;
@@ -392,7 +377,8 @@ rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, 
                             const rc_control *control, double *out, rc_error *error)
 {
     solution s = {.real = real, .L = L, .K = K, .n = n, .one_factor = B == 1, .r = r, .out = out};
-    if (K < 0 || n < 0 || (B != n && B != 1)) return refuse(error, "r", "must have a row for each factor");
+    if (K < 0 || n < 0 || (B != n && B != 1))
+        return fail(error, RC_ERROR_ARGUMENT, "r", "must have a row for each factor");
     if (K == 0 || n == 0) return RC_OK;
     s.each = s.one_factor ? ceil_div(n, ceil_div(n, RIGHT_SIDES)) : 1;
     s.ld = round_up(K, 256) + MOST_LANES;

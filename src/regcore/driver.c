@@ -14,10 +14,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "columns.h"
+#include "features.h"
 #include "plan.h"
+#include "poll.h"
 #include "threads.h"
 
 /* ---------------------------------------------------------------- memory */
@@ -124,20 +126,10 @@ struct call {
     int64_t n_class_tasks;
 };
 
-static char *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 /* The calling thread asks its host now and then whether to go on. */
 static void poll_host(call *c, int thread)
 {
-    struct timespec now;
-    if (thread != 0 || !c->control->poll) return;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - c->polled.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->polled.tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return;
-    c->polled = now;
-    if (c->control->poll(c->control->poll_context)) rc_flag_raise(&c->stop);
+    if (thread == 0 && asked_to_stop(c->control, &c->polled)) rc_flag_raise(&c->stop);
 }
 
 static const rc_occurring *occurring_of(const call *c) { return c->columns_memory ? &c->occurring : NULL; }
@@ -603,12 +595,6 @@ static void finish_gradient(call *c)
 
 /* ---------------------------------------------------------------- what went wrong */
 
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
 /* A score was not finite: says which number of X, W or b is to blame. */
 static rc_status blame(const call *c, rc_error *error)
 {
@@ -789,6 +775,26 @@ static double sum_weights(const rc_problem *problem, const rc_rows *rows, int64_
     return sum;
 }
 
+static rc_status check_binary(const rc_problem *problem, rc_error *error)
+{
+    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+    return RC_OK;
+}
+
+/* 1 / sum of the weights, of each model */
+static rc_status find_scales(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                             double *scale, rc_error *error)
+{
+    for (int64_t m = 0; m < problem->n_models; m++) {
+        const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
+        if (!(sum > 0))
+            return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
+        scale[m] = 1 / sum;
+    }
+    return RC_OK;
+}
+
 /* What rc_evaluate, rc_conjugate and rc_adjoint share; `slopes` is what tells them apart. */
 static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                           const rc_control *control, block_slopes *slopes, const rc_dual_point *point, rc_gradient *out,
@@ -797,8 +803,8 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
     rc_status status =
         check_call(problem, rows, parameters, slopes == block_adjoint ? NEEDS_Y : NEEDS_W | NEEDS_Y, error);
     if (status != RC_OK) return status;
-    if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
-        return fail(error, RC_ERROR_ARGUMENT, "loss", "crammer_singer has no binary form");
+    status = check_binary(problem, error);
+    if (status != RC_OK) return status;
 
     call c;
     const int with_gradient = out->grad_W || out->grad_b;
@@ -807,11 +813,7 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
     c.point = point;
     double *scale = malloc((size_t)problem->n_models * sizeof *scale);
     if (!scale) status = RC_ERROR_MEMORY;
-    for (int64_t m = 0; m < problem->n_models && status == RC_OK; m++) {
-        const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
-        scale[m] = 1 / sum;
-        if (!(sum > 0)) status = fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
-    }
+    if (status == RC_OK) status = find_scales(problem, rows, parameters, scale, error);
     if (status == RC_OK) {
         const rc_plan *p = &c.plan;
         c.out = out;
@@ -865,12 +867,30 @@ rc_status rc_conjugate(const rc_problem *problem, const rc_rows *rows, const rc_
     return evaluate(problem, rows, &q, control, block_conjugates, point, &out, error);
 }
 
+static rc_status adjoint_by_features(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
+                                     const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out,
+                                     rc_error *error)
+{
+    rc_status status = check_call(problem, rows, parameters, NEEDS_Y, error);
+    if (status == RC_OK) status = check_binary(problem, error);
+    if (status != RC_OK) return status;
+    double *scale = malloc((size_t)problem->n_models * sizeof *scale);
+    if (!scale) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    status = find_scales(problem, rows, parameters, scale, error);
+    if (status == RC_OK)
+        status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
+    free(scale);
+    if (status == RC_ERROR_MEMORY) return fail(error, status, "", "out of memory");
+    return status == RC_INTERRUPTED ? fail(error, status, "", "interrupted") : status;
+}
+
 rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
                      const rc_control *control, const void *u, int64_t u_stride, rc_gradient *out, rc_error *error)
 {
     rc_parameters q = *parameters;
     q.W = q.b = NULL;
     q.penalty = (rc_penalty){0, 0, 0};
+    if (rc_shares_features(problem, rows)) return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
     const rc_dual_point point = {u, u_stride, NULL, NULL, NULL};
     rc_gradient slopes = {NULL, out->grad_W, out->grad_b};
     return evaluate(problem, rows, &q, control, block_adjoint, &point, &slopes, error);

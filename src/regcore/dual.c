@@ -24,9 +24,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "kernels.h"
+#include "poll.h"
+#include "random.h"
 #include "threads.h"
 
 enum {
@@ -55,6 +57,8 @@ struct rc_dual {
     rc_dual_work work;
     int64_t n_blocks;
     rc_dual_work blocks[N_BLOCKS]; /* where there are several */
+    int are_split;                 /* whether their A is that of the whole */
+    int is_averaged;               /* whether the centres of a run are summed: a smooth loss has no use for it */
     rc_csr csr;
 
     char *memory;
@@ -71,37 +75,6 @@ struct rc_dual {
     void *rows, *metric_rows, *metric; /* packed; metric: (ldw,), or NULL */
 };
 
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static double number(const void *p, int64_t i, rc_dtype real)
-{
-    return real == RC_FLOAT32 ? ((const float *)p)[i] : ((const double *)p)[i];
-}
-
-static void put(void *p, int64_t i, rc_dtype real, double x)
-{
-    if (real == RC_FLOAT32)
-        ((float *)p)[i] = (float)x;
-    else
-        ((double *)p)[i] = x;
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
 /* Where weight (c, d) stands in A */
 static int64_t place(const rc_dual *s, int64_t c, int64_t d)
 {
@@ -110,21 +83,7 @@ static int64_t place(const rc_dual *s, int64_t c, int64_t d)
 
 static int64_t length_of_A(const rc_dual *s) { return (s->sparse ? s->D : s->C) * s->work.ldw; }
 
-/* ---------------------------------------------------------------- random order: SplitMix64, anew in every epoch */
-
-static uint64_t mix64(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static int64_t random_below(uint64_t *state, int64_t n)
-{
-    const uint64_t r = mix64(*state += 0x9e3779b97f4a7c15u);
-    if ((uint64_t)n >> 32) return (int64_t)(r % (uint64_t)n);
-    return (int64_t)(((r >> 32) * (uint64_t)n) >> 32);
-}
+/* ---------------------------------------------------------------- random order, anew in every epoch */
 
 /* The samples that are awake, in a random order of runs of neighbours; returns how many */
 static int64_t make_order(rc_dual *s)
@@ -151,17 +110,6 @@ static int64_t make_order(rc_dual *s)
 }
 
 /* ---------------------------------------------------------------- an epoch */
-
-static int asked_to_stop(const rc_control *control, struct timespec *polled)
-{
-    struct timespec now;
-    if (!control->poll) return 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - polled->tv_sec) + 1e-9 * (double)(now.tv_nsec - polled->tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    *polled = now;
-    return control->poll(control->poll_context);
-}
 
 static double work_per_row(const rc_dual *s)
 {
@@ -333,7 +281,8 @@ static void split(rc_dual *s, int n_threads)
         memcpy(w->residual, s->work.residual, (size_t)s->C * sizeof(double));
         w->gap = 0;
     }
-    rc_parallel_for(N_BLOCKS, n_threads, copy_to_block, s);
+    if (!s->are_split) rc_parallel_for(N_BLOCKS, n_threads, copy_to_block, s);
+    s->are_split = 1; /* each join leaves them so */
 }
 
 /* A part of the features */
@@ -356,6 +305,7 @@ static void move_range(void *context, int64_t task, int thread)
 /* Adds the weights and the intercept to the sums of the run */
 static void add_to_sums(rc_dual *s, int n_threads, void *centre)
 {
+    if (!s->is_averaged && !centre) return;
     rc_parallel_for(s->n_blocks, n_threads, move_range, &(moving){s, centre});
     for (int64_t c = 0; c < s->C; c++) s->sum_b[c] += s->work.b[c];
     s->n_summed++;
@@ -365,7 +315,10 @@ static void add_to_sums(rc_dual *s, int n_threads, void *centre)
 static void recentre(rc_dual *s, int n_threads)
 {
     add_to_sums(s, n_threads, s->centre);
-    if (s->centre) apply_prox(s);
+    if (s->centre) {
+        s->are_split = 0;
+        apply_prox(s);
+    }
     for (int64_t c = 0; c < s->C; c++) {
         s->centre_b[c] = s->work.b[c];
         s->work.b[c] -= s->work.intercept * s->work.residual[c];
@@ -402,7 +355,7 @@ rc_status rc_dual_run(rc_dual *s, const rc_control *given, int64_t n_centres, in
     struct timespec polled = {0, 0};
     const rc_control known = resolved(given), *control = &known;
     rc_status status = RC_OK;
-    memset(s->sum, 0, (size_t)length_of_A(s) * s->k->real_size);
+    if (s->is_averaged || s->centre) memset(s->sum, 0, (size_t)length_of_A(s) * s->k->real_size);
     memset(s->sum_b, 0, (size_t)s->C * sizeof(double));
     s->n_summed = 0;
     *n_visits = 0;
@@ -470,6 +423,7 @@ static rc_status sum_samples(rc_dual *s, const rc_control *given, int by_class, 
     const rc_control known = resolved(given), *control = &known;
     summing sum = {.s = s, .control = control, .by_class = by_class, .n_rows = n_rows};
     const int64_t ld = s->work.ldw;
+    s->are_split = 0; /* sums lie where their weights are */
     if (s->sparse) {
         rc_parallel_for(s->n_blocks, control->n_threads, sum_block, &sum);
         if (s->n_blocks > 1) rc_parallel_for(s->n_blocks, control->n_threads, add_totals, &sum);
@@ -578,6 +532,7 @@ void rc_dual_set_centre(rc_dual *s, const void *W, const double *b, double step,
 {
     const rc_dtype real = s->options.real;
     const double inverse = step > 0 && s->centre ? 1 / step : 0;
+    s->are_split = 0;
     for (int64_t d = 0; d < s->D && s->centre; d++)
         for (int64_t c = 0; c < s->C; c++) {
             const int64_t at = place(s, c, d);
@@ -635,6 +590,11 @@ void rc_dual_get_state(const rc_dual *s, rc_dual_state *state)
     for (int64_t d = 0; d < s->D; d++)
         for (int64_t c = 0; c < s->C; c++)
             put(state->centre, c * s->D + d, real, s->centre ? number(s->centre, place(s, c, d), real) : 0);
+    for (int64_t first = 0; first < s->D; first += TILE)
+        for (int64_t c = 0; c < s->C; c++)
+            for (int64_t d = first; d < s->D && d < first + TILE; d++)
+                put(state->A, c * s->D + d, real, number(s->work.A, place(s, c, d), real));
+    memcpy(state->residual, s->work.residual, (size_t)s->C * sizeof(double));
     memcpy(state->centre_b, s->centre_b, (size_t)s->C * sizeof(double));
     memcpy(state->wait, s->work.wait, (size_t)s->N);
     memcpy(state->patience, s->work.patience, (size_t)s->N);
@@ -660,6 +620,19 @@ void rc_dual_set_state(rc_dual *s, const rc_dual_state *state)
     s->work.intercept = state->intercept;
     s->work.spread = state->spread;
     s->epoch = state->epoch;
+    for (int64_t d = 0; d < s->D; d++)
+        for (int64_t c = 0; c < s->C; c++) put(s->work.A, place(s, c, d), real, number(state->A, c * s->D + d, real));
+    for (int64_t c = 0; c < s->C; c++) {
+        s->work.residual[c] = state->residual[c];
+        s->work.b[c] = s->centre_b[c] - s->work.intercept * s->work.residual[c];
+    }
+    s->are_split = 0;
+    apply_prox(s);
+}
+
+void rc_dual_slopes(const rc_dual *s, void *slopes)
+{
+    memcpy(slopes, s->work.dual, (size_t)(s->N * s->C) * s->k->real_size);
 }
 
 /* ---------------------------------------------------------------- beginning and end */
@@ -692,7 +665,7 @@ static size_t layout(rc_dual *s, char *memory)
     for (int b = 0; b < N_BLOCKS && s->n_blocks > 1; b++) {
         s->blocks[b].b = carve(memory, &used, C, sizeof(double));
         s->blocks[b].residual = carve(memory, &used, C, sizeof(double));
-        s->blocks[b].scratch = carve(memory, &used, 4 * (C + 32), sizeof(double));
+        s->blocks[b].scratch = carve(memory, &used, DUAL_SCRATCH(C), sizeof(double));
     }
     s->centre = carve(memory, &used, s->options.proximal ? n_A : 0, size);
     w->dual = carve(memory, &used, s->N * C, size);
@@ -708,7 +681,7 @@ static size_t layout(rc_dual *s, char *memory)
     s->centre_b = carve(memory, &used, C, sizeof(double));
     s->sum = carve(memory, &used, n_A, size);
     s->sum_b = carve(memory, &used, C, sizeof(double));
-    w->scratch = carve(memory, &used, 4 * (C + 32), sizeof(double));
+    w->scratch = carve(memory, &used, DUAL_SCRATCH(C), sizeof(double));
     s->factors = carve(memory, &used, (s->sparse ? N_BLOCKS : s->load) * sums, sizeof(double));
     s->factor = carve(memory, &used, s->options.scale ? s->D : 0, sizeof(double));
     s->sources = carve(memory, &used, s->load, sizeof *s->sources);
@@ -727,8 +700,8 @@ static rc_status check_options(const rc_problem *problem, const rc_dual_options 
 {
     if (q->real != RC_FLOAT32 && q->real != RC_FLOAT64)
         return fail(error, RC_ERROR_ARGUMENT, "W", "must be float32 or float64");
-    if (problem->loss != RC_HINGE && problem->loss != RC_CRAMMER_SINGER)
-        return fail(error, RC_ERROR_ARGUMENT, "loss", "must be hinge or crammer_singer");
+    if (problem->loss == RC_SQUARED_HINGE)
+        return fail(error, RC_ERROR_ARGUMENT, "loss", "must be hinge, crammer_singer or cross_entropy");
     if (!problem->y.data) return fail(error, RC_ERROR_ARGUMENT, "y", "is missing");
     if (problem->n_models != 1) return fail(error, RC_ERROR_ARGUMENT, "W", "must be one model");
     if (problem->n_classes == 1 && problem->loss == RC_CRAMMER_SINGER)
@@ -848,6 +821,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     const int64_t lanes = s->k->lanes, size = (int64_t)s->k->real_size;
     w->loss = problem->loss;
     w->C = s->C;
+    s->is_averaged = problem->loss != RC_CROSS_ENTROPY;
     s->n_blocks = 1;
     if (s->sparse) {
         for (int64_t c = 0; c < s->C;) {

@@ -20,6 +20,7 @@
 
 #include <math.h>
 
+#include "dual_softmax.h"
 #include "kernels.h"
 #include "parameters.h"
 #include "simd.h"
@@ -167,7 +168,12 @@ RC_INLINE int dual_solve(rc_dual_work *w, int64_t i, double *RC_RESTRICT s)
 {
     const double weight = w->weight[i];
     const double q = fmax(weight * w->spread * (w->curvature * w->square[i] + w->intercept), 1e-300);
-    if (!(w->C == 1 ? solve_one(w, i, q, s) : solve_classes(w, i, q, s))) {
+    int changed;
+    if (w->loss == RC_CROSS_ENTROPY)
+        changed = w->C == 1 ? solve_logistic(w, i, q, s) : solve_softmax(w, i, q, s);
+    else
+        changed = w->C == 1 ? solve_one(w, i, q, s) : solve_classes(w, i, q, s);
+    if (!changed) {
         /* it may sleep, the longer the oftener it had nothing to do */
         const int patience = 2 * w->patience[i] + 1;
         w->patience[i] = w->wait[i] = (uint8_t)(patience < MOST_PATIENCE ? patience : MOST_PATIENCE);

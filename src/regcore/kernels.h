@@ -40,8 +40,8 @@ static inline int64_t rc_row_at(const rc_rows *rows, int64_t i)
     return rows->index ? rows->index[i] : rows->start + i * rows->step;
 }
 
-/* What the caller will read next: the products prefetch a line of it in each inner iteration, so that memory is never
- * idle while they compute.  step = 0: nothing to prefetch. */
+/* What the caller will read next: the products prefetch `step` bytes of it in each inner iteration, so that memory is
+ * never idle while they compute.  step = 0: nothing to prefetch. */
 typedef struct {
     const char *next, *end;
     ptrdiff_t step;
@@ -50,7 +50,7 @@ typedef struct {
 /* The last vector of a row ends with the row: it overlaps its neighbour instead of reading past the end.  A packed
  * weight matrix holds zeros in the lanes seen twice, a packed gradient holds sums that unpacking drops. */
 typedef struct {
-    int64_t n_vectors, last_offset, packed; /* packed = n_vectors * lanes, the length of a packed row */
+    int64_t n_vectors, last_offset, packed; /* packed: the length of a packed row, n_vectors * lanes or more */
 } rc_row_shape;
 
 enum { TRANSPOSED_FEATURES = 128, TRANSPOSED_ROWS = 64, TRANSPOSED_LD = 80 };
@@ -111,6 +111,8 @@ typedef struct {
     double *scale, *drop, *scale_sum, *product_sum;
 } rc_lazy;
 
+#define DUAL_SCRATCH(C) (10 * ((C) + 32))
+
 /* Dual coordinate ascent, see dual.h; everything belongs to the caller. */
 typedef struct {
     rc_loss loss;
@@ -124,7 +126,7 @@ typedef struct {
     double *weight, *square;     /* (n_samples,): of the mean; sum of metric * x^2 */
     int32_t *label;
     uint8_t *wait, *patience; /* (n_samples,): epochs that a sample sleeps, and how long it did */
-    double *scratch;          /* 4 * (C + 32) doubles */
+    double *scratch;          /* DUAL_SCRATCH(C) doubles */
     double gap;               /* sum of weight * (loss + conjugate - product) as the samples were met */
     double spread;            /* of a change, as long as other blocks of samples have not seen it; else 1 */
 } rc_dual_work;
@@ -202,6 +204,10 @@ typedef struct {
     /* G[c][d] += sum_r S[c][r] x[d][r] */
     void (*gradient_columns)(const void *S, int64_t ld, int64_t C, int64_t D, const void *const *x, int64_t n_padded,
                              rc_ahead *ahead, void *G);
+    /* inner iterations of the products that run along B (scores of rows, gradient of columns) and across it, of
+     * (C, n_out) results from n_vectors each, or of n_vectors of results from n terms each */
+    int64_t (*dot_iterations)(int64_t C, int64_t n_out, int64_t n_vectors);
+    int64_t (*outer_iterations)(int64_t C, int64_t n, int64_t n_vectors);
     /* total += G (double), G = 0; packed: G is packed by shape */
     void (*flush)(void *G, int64_t C, int64_t D, const rc_row_shape *shape, double *total);
 
@@ -292,12 +298,18 @@ typedef struct {
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
 
     /* --- coordinate descent: see coordinate.h. The slope of the model along a column, and its curvature (NULL: not
-     * wanted); a step along it; out += factor x; the weighted sums of x and x^2; values = factor (values - center) */
+     * wanted); a step along it; out += factor x; out = h x; the weighted sums of x and x^2; values = factor (values - center); what is
+     * wanted of the slopes of all weights */
     double (*column_slope)(const rc_column *x, const rc_model_class *q, double *curvature);
     void (*column_step)(const rc_column *x, const rc_model_class *q, double delta);
     void (*column_add)(const rc_column *x, double factor, double *out);
+    void (*column_weigh)(const rc_column *x, const double *h, double *out);
+    void (*column_products)(const rc_column *const *x, int64_t n, const double *z, double *out); /* x[j] . z */
     double (*column_moments)(const rc_column *x, const double *w, double *square);
     void (*column_standardize)(void *values, int64_t n, double center, double factor);
+    double (*slope_excess)(const void *V, const void *given, const void *M, double shrink, double gain, double lost,
+                           double l1, int64_t n, double *squares);
+    int64_t (*find_beyond)(const void *V, double bound, int64_t n, int64_t *places);
 
     /* --- quasi-Newton pairs: see pairs.h. All vectors are double: sums of a pair with r; r -= share y; <y, z>;
      * z += share s */
@@ -306,7 +318,8 @@ typedef struct {
     double (*pair_along)(const rc_pair *p, const double *z, int64_t n);
     void (*pair_add)(const rc_pair *p, double share, int64_t n, double *z);
 
-    /* sum += w (x - shift), square += w (x - shift)^2 */
+    /* sum += w (x - shift), square += w (x - shift)^2: of a row, or of a column, see coordinate.h */
+    double (*column_spread)(const void *x, const double *w, int64_t n_padded, double shift, double *square);
     void (*add_moments)(const void *x, const void *shift, double w, int64_t D, void *sum, void *square);
 
     /* --- dense algebra: see dense.h */

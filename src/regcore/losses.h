@@ -320,11 +320,22 @@ static void row_sums(const void *S, int64_t ld, int64_t C, int64_t n_padded, dou
 
 /* ---------------------------------------------------------------- prediction */
 
+/* 0, or NaN if a number is not finite */
+RC_INLINE double check_row(const real *x, int64_t n)
+{
+    vreal sum = v_set(0);
+    real rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) sum += v_load(x + i) * REAL_C(0.0);
+    for (; i < n; i++) rest += x[i] * REAL_C(0.0);
+    return w_sum(v_widen(sum)) + (double)rest;
+}
+
 static double check_scores(const void *S, int64_t ld, int64_t C, int64_t n)
 {
     double check = 0;
     for (int64_t c = 0; c < C; c++)
-        for (int64_t r = 0; r < n; r++) check += ((const real *)S)[c * ld + r] * REAL_C(0.0);
+        check += check_row((const real *)S + c * ld, n);
     return check;
 }
 

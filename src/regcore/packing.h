@@ -63,6 +63,52 @@ static void pack_rows(const char *const *src, rc_dtype dtype, int64_t column_str
 #undef PACK_ROWS
 }
 
+RC_INLINE vreal v_load_anywhere(const real *p)
+{
+    vreal v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Tiles of LANES rows and features, as long as no load reaches beyond `end`; returns the rows done. */
+#define DEFINE_PACK_TILES(storage, type, load)                                                                         \
+    static int64_t pack_tiles_##storage(const char *const *src, const char *end, int64_t n, int64_t D, real *out,      \
+                                        int64_t ld)                                                                    \
+    {                                                                                                                  \
+        int64_t r = 0;                                                                                                 \
+        for (; r + LANES <= n; r += LANES)                                                                             \
+            for (int64_t d = 0; d < D; d += LANES) {                                                                   \
+                vreal tile[LANES];                                                                                     \
+                for (int i = 0; i < LANES; i++)                                                                        \
+                    if (end - src[r + i] < (d + LANES) * (int64_t)sizeof(type)) return r;                              \
+                RC_UNROLL for (int i = 0; i < LANES; i++) tile[i] = load((const type *)(const void *)src[r + i] + d);  \
+                v_transpose(tile);                                                                                     \
+                RC_UNROLL for (int i = 0; i < LANES; i++) if (d + i < D)                                               \
+                    v_store(out + (d + i) * ld + r, tile[TRANSPOSED_AT(i)]);                                           \
+            }                                                                                                          \
+        return r;                                                                                                      \
+    }
+DEFINE_PACK_TILES(real, real, v_load_anywhere)
+DEFINE_PACK_TILES(half, uint16_t, v_load_half)
+DEFINE_PACK_TILES(uint8, uint8_t, v_load_uint8)
+DEFINE_PACK_TILES(int8, int8_t, v_load_int8)
+
+/* The first rows of a block whose features lie side by side: so many as tiles can take */
+static int64_t pack_tiles(const char *const *src, rc_dtype dtype, int64_t n, int64_t D, real *out, int64_t ld)
+{
+    const int64_t row_bytes = D * rc_item_size(dtype);
+    const char *last = src[0];
+    for (int64_t r = 1; r < n; r++) last = src[r] > last ? src[r] : last;
+    switch (dtype) {
+    case RC_FLOAT16: return pack_tiles_half(src, last + row_bytes, n, D, out, ld);
+    case RC_UINT8: return pack_tiles_uint8(src, last + row_bytes, n, D, out, ld);
+    case RC_INT8: return pack_tiles_int8(src, last + row_bytes, n, D, out, ld);
+    default:
+        if (dtype != (RC_REAL_BITS == 32 ? RC_FLOAT32 : RC_FLOAT64)) return 0;
+        return pack_tiles_real(src, last + row_bytes, n, D, out, ld);
+    }
+}
+
 /* dst[d*ld + r] = row r, feature d; rows from n to the next multiple of LANES become 0 */
 static void pack_columns(const char *const *src, rc_dtype dtype, int64_t column_stride, int64_t n, int64_t D, void *dst,
                          int64_t ld)
@@ -72,13 +118,15 @@ static void pack_columns(const char *const *src, rc_dtype dtype, int64_t column_
     const int64_t step = n > 1 ? src[1] - src[0] : rc_item_size(dtype);
     int contiguous = step == rc_item_size(dtype);
     for (int64_t r = 1; r < n && contiguous; r++) contiguous = src[r] - src[r - 1] == step;
+    const int64_t done =
+        column_stride == rc_item_size(dtype) && !contiguous ? pack_tiles(src, dtype, n, D, out, ld) : 0;
     for (int64_t d = 0; d < D; d++) {
         real *o = out + d * ld;
         if (contiguous)
             convert_run(src[0] + d * column_stride, dtype, n, o);
         else {
 #define PACK_COLUMN(type, convert)                                                                                     \
-    for (int64_t r = 0; r < n; r++) {                                                                                  \
+    for (int64_t r = done; r < n; r++) {                                                                               \
         type item;                                                                                                     \
         o[r] = LOAD(type, convert, src[r] + d * column_stride);                                                        \
     }
@@ -114,7 +162,7 @@ static void pack_weights(const void *W, int64_t C, int64_t D, const rc_row_shape
     for (int64_t c = 0; c < C; c++, w += D, out += shape->packed) {
         memcpy(out, w, (size_t)regular * sizeof(real));
         for (int64_t i = 0; i < LANES - tail; i++) out[regular + i] = 0;
-        memcpy(out + shape->packed - tail, w + regular, (size_t)tail * sizeof(real));
+        memcpy(out + regular + LANES - tail, w + regular, (size_t)tail * sizeof(real));
     }
 }
 
@@ -125,7 +173,7 @@ static void flush(void *G, int64_t C, int64_t D, const rc_row_shape *shape, doub
     const int64_t ld = shape ? shape->packed : D, regular = shape ? (shape->n_vectors - 1) * LANES : D;
     for (int64_t c = 0; c < C; c++, g += ld, total += D) {
         for (int64_t d = 0; d < regular; d++) total[d] += g[d];
-        for (int64_t d = regular; d < D; d++) total[d] += g[ld - D + d];
+        for (int64_t d = regular; d < D; d++) total[d] += g[regular + LANES - D + d];
         memset(g, 0, (size_t)ld * sizeof(real));
     }
 }

@@ -2,14 +2,20 @@
 
 #include <string.h>
 
+#include "access.h"
 #include "columns.h"
 
 enum {
-    BLOCK_BYTES = 128 << 10, /* of X in a block: it must stay in L2 between its two uses */
-    MANY_CLASSES = 64,       /* from here on rows are packed and their scores transposed */
-    CLASSES_AT_ONCE = 12,    /* scores by rows read a row once for so many */
+    BLOCK_BYTES = 208 << 10, /* of X in a block: it must stay in L2 between its two uses, */
+    SCORE_BYTES = 10 << 10,  /* and its scores in L1 if they are few */
+    COLUMN_BYTES = 128 << 10,
+    TRANSPOSED_BYTES = 256 << 10,
+    MANY_CLASSES = 64,    /* from here on rows are packed and their scores transposed */
+    CLASSES_AT_ONCE = 12, /* scores by rows read a row once for so many */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
+    L1_LINES = 64,                /* so many lines apart, numbers are in the same set of L1, */
+    APART = 8,                    /* and from so many on they are well apart */
     SPARSE_SCORE_BYTES = 1 << 20, /* of a block */
     MOST_SPARSE_ROWS = 512,
     PARTIAL_BYTES = 4 << 20,     /* a thread's own gradient; beyond that one is shared */
@@ -30,14 +36,7 @@ enum {
     GRADIENT_WORK = 4            /* and one in the gradient that is returned */
 };
 
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
-
-static int64_t row_start(const rc_plan *plan, int64_t row)
-{
-    const rc_matrix *X = &plan->problem->X;
-    return X->index_dtype == RC_INT32 ? ((const int32_t *)X->indptr)[row] : ((const int64_t *)X->indptr)[row];
-}
 
 /*
  * Scores by rows end each sum with a tree of shuffles, about 1.5 cycles a class and row; scores by transposed rows cost
@@ -89,6 +88,38 @@ static void choose_views(rc_plan *plan, rc_dtype real)
         plan->column_source = direct_columns ? DIRECT : PACKED;
         plan->row_source = TRANSPOSED;
     }
+}
+
+/* Most rows of a block. W and G are read for each: those of many classes are large. */
+static int64_t block_rows(const rc_plan *plan)
+{
+    const int64_t size = (int64_t)plan->k->real_size, row = size * plan->D;
+    if (plan->scores_view == BY_COLUMNS) return COLUMN_BYTES / row;
+    if (plan->scores_view == BY_TRANSPOSED_ROWS) return TRANSPOSED_BYTES / row;
+    return BLOCK_BYTES / row < SCORE_BYTES / (size * plan->MC) ? BLOCK_BYTES / row : SCORE_BYTES / (size * plan->MC);
+}
+
+/* The length of a row of packed W and G. Pieces of the rows of several classes are read side by side, so that they
+ * must not share the sets of L1. */
+static int64_t packed_length(const rc_plan *plan)
+{
+    const int64_t lanes = plan->k->lanes, line = CACHE_LINE / (int64_t)plan->k->real_size;
+    const int64_t length = plan->shape.n_vectors * lanes, lines = (length + line - 1) / line;
+    const int64_t beyond = (lines + APART) % L1_LINES;
+    return lines > L1_LINES - APART && beyond < 2 * APART ? (lines + 2 * APART - beyond) * line : length;
+}
+
+/* What an inner iteration of the products prefetches, so that all of them together get the next block */
+static ptrdiff_t prefetch_step(const rc_plan *plan, int with_gradient)
+{
+    const rc_kernels *k = plan->k;
+    const int64_t n = plan->block, vectors = (n + k->lanes - 1) / k->lanes, row_vectors = plan->shape.n_vectors;
+    int64_t iterations = plan->scores_view == BY_ROWS ? k->dot_iterations(plan->MC, n, row_vectors)
+                                                      : k->outer_iterations(plan->MC, plan->D, vectors);
+    if (with_gradient)
+        iterations += plan->gradient_view == BY_ROWS ? k->outer_iterations(plan->MC, n, row_vectors)
+                                                     : k->dot_iterations(plan->MC, plan->D, vectors);
+    return n * plan->D * rc_item_size(plan->problem->X.dtype) / iterations + 1;
 }
 
 /* The threads share the classes of a super-block's gradient, so that one wants the rows in any case. */
@@ -150,12 +181,13 @@ static int64_t sparse_chunk_start(const rc_plan *plan, int64_t chunk)
     if (chunk <= 0) return 0;
     if (chunk >= plan->n_chunks) return rows->n;
     if (rows->index || rows->step != 1) return rows->n / plan->n_chunks * chunk;
-    const int64_t first = row_start(plan, rows->start), end = row_start(plan, rows->start + rows->n);
+    const int64_t first = row_start(&plan->problem->X, rows->start),
+                  end = row_start(&plan->problem->X, rows->start + rows->n);
     const int64_t wanted = first + (end - first) / plan->n_chunks * chunk;
     int64_t low = 0, high = rows->n;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (row_start(plan, rows->start + middle) < wanted)
+        if (row_start(&plan->problem->X, rows->start + middle) < wanted)
             low = middle + 1;
         else
             high = middle;
@@ -200,7 +232,8 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
 
     const int64_t lanes = plan->k->lanes, size = (int64_t)plan->k->real_size;
     const int64_t n_vectors = (plan->D + lanes - 1) / lanes;
-    plan->shape = (rc_row_shape){n_vectors, plan->D - lanes, n_vectors * lanes};
+    plan->shape = (rc_row_shape){n_vectors, plan->D - lanes, 0};
+    plan->shape.packed = packed_length(plan);
 
     if (plan->sparse) {
         for (plan->ldw = 0; plan->ldw < plan->MC;) plan->ldw += plan->k->csr_panel(plan->MC - plan->ldw);
@@ -220,9 +253,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
         const int64_t gradient_row = plan->gradient_view == BY_ROWS ? plan->shape.packed : plan->D;
         plan->gradient_length = plan->MC * gradient_row;
         const int64_t granule = lanes > 16 ? lanes : 16;
-        /* larger blocks where W and G are large, too: they are read for each */
-        const int64_t block_bytes = (plan->scores_view == BY_TRANSPOSED_ROWS ? 2 : 1) * BLOCK_BYTES;
-        plan->block = clamp(block_bytes / (size * plan->D), granule, MOST_BLOCK_ROWS) / granule * granule;
+        plan->block = clamp(block_rows(plan), granule, MOST_BLOCK_ROWS) / granule * granule;
         if (with_gradient && plan->D >= lanes && plan->gradient_length * size > PARTIAL_BYTES) share_gradient(plan);
     }
     if (!with_gradient) plan->gradient_length = 0;
@@ -234,7 +265,6 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
     plan->column_ld = round_up(plan->block, plan->k->row_tile) + lanes;
     plan->target_ld = plan->column_ld;
     plan->row_ld = plan->shape.packed + (plan->shape.packed * size % 1024 ? 0 : lanes);
-    plan->prefetch_step = CACHE_LINE;
     if (plan->sparse) {
         plan->n_chunks = sparse_chunks(plan);
         const double chunks = (double)plan->n_chunks;
@@ -242,6 +272,7 @@ void rc_make_plan(rc_plan *plan, const rc_problem *problem, const rc_rows *rows,
             plan->most_frequent = rc_most_frequent(plan->n_table, (double)rows->n / chunks, plan->nonzeros / chunks);
         return;
     }
+    plan->prefetch_step = prefetch_step(plan, with_gradient);
     plan->n_chunks = INT64_MAX;
     walk_chunks(plan, &plan->n_chunks);
 }

@@ -50,9 +50,10 @@
     ((ct) <= OUTER_CLASSES_FEW ? OUTER_VECTORS_FEW : (ct) <= OUTER_CLASSES_MANY ? OUTER_VECTORS : 2)
 #define OUTER_ACCUMULATORS (OUTER_CLASSES_MANY * OUTER_VECTORS)
 
-/* Prefetches in an inner iteration.  Together the two products have about one for each vector of a block of few
- * classes: what comes in bursts, or at the same time as many misses of L1, is dropped. */
-#define PREFETCHES(ct) (RC_VECTOR_BYTES == 64 && (ct) <= 3 ? 4 : 1)
+/* Lines prefetched in an inner iteration, from its place in the next block on: the share of few classes is several.
+ * What comes in bursts, or at the same time as many misses of L1, is dropped. */
+#define PREFETCH_LINE 64
+#define PREFETCHES(ct) (RC_VECTOR_BYTES < 64 ? 1 : (ct) <= 3 ? 4 : 2)
 
 /* Long sums run in pieces whose operands stay in L1. */
 #define DOT_PIECE (2048 / (int)sizeof(real) / LANES)
@@ -84,10 +85,8 @@ RC_INLINE const char *take_ahead(rc_ahead *ahead, int64_t n)
 
 RC_INLINE const char *prefetch_ahead(const int n, const char *ahead, ptrdiff_t step)
 {
-    rc_prefetch(ahead);
-    if (n == 1) return ahead + step;
-    RC_UNROLL for (int i = 1; i < n; i++) rc_prefetch(ahead + i * step);
-    return ahead + n * step;
+    RC_UNROLL for (int i = 0; i < n; i++) rc_prefetch(ahead + i * PREFETCH_LINE);
+    return ahead + step;
 }
 
 /* ---------------------------------------------------------------- tiles */
@@ -195,7 +194,7 @@ static void dot(const tile_table *tiles, const real *A, int64_t lda, int64_t C, 
                     for (int64_t i = t; i < end; n += piece(&classes, i++)) {
                         const int64_t ct = piece(&classes, i);
                         const ptrdiff_t ahead_step = ahead->step;
-                        const char *next = take_ahead(ahead, length * (step / DOT_ROWS_AT(ct)) * PREFETCHES(ct));
+                        const char *next = take_ahead(ahead, length * (step / DOT_ROWS_AT(ct)));
                         tiles->dot[ct - 1](A + (c + n) * lda, lda, B + j + r, step, v, v + length, shape, next,
                                            ahead_step, lanes + n * DOT_ROWS + (r >> DOT_STAGES(DOT_ROWS_AT(ct))));
                     }
@@ -207,11 +206,13 @@ static void dot(const tile_table *tiles, const real *A, int64_t lda, int64_t C, 
     }
 }
 
+RC_INLINE pieces outer_classes(int64_t C) { return cut(C, C <= OUTER_CLASSES ? OUTER_CLASSES : OUTER_CLASSES_MANY); }
+
 /* out[c] += sum_k A[c][k] B[k], out packed by `shape` */
 static void outer(const tile_table *tiles, const real *A, int64_t lda, int64_t C, const void *const *B, int64_t n,
                   const rc_row_shape *shape, rc_ahead *ahead, real *out, int64_t ld)
 {
-    const pieces classes = cut(C, C <= OUTER_CLASSES ? OUTER_CLASSES : OUTER_CLASSES_MANY), sums = cut(n, OUTER_PIECE);
+    const pieces classes = outer_classes(C), sums = cut(n, OUTER_PIECE);
     const pieces strips = cut(shape->n_vectors, OUTER_VECTORS_AT(piece(&classes, 0)));
     for (int64_t p = 0, k = 0; p < sums.n; k += piece(&sums, p++))
         for (int64_t s = 0, v = 0; s < strips.n; v += piece(&strips, s++)) {
@@ -220,11 +221,26 @@ static void outer(const tile_table *tiles, const real *A, int64_t lda, int64_t C
             for (int64_t t = 0, c = 0; t < classes.n; c += piece(&classes, t++)) {
                 const ptrdiff_t step = ahead->step;
                 const int64_t ct = piece(&classes, t);
-                const char *next = take_ahead(ahead, piece(&sums, p) * PREFETCHES(ct));
+                const char *next = take_ahead(ahead, piece(&sums, p));
                 tiles->outer[ct - 1][vt - 1](A + c * lda + k, lda, B + k, piece(&sums, p), v * LANES, last, next, step,
                                              out + c * ld + v * LANES, ld);
             }
         }
+}
+
+/* How many inner iterations the two take */
+static int64_t dot_iterations(int64_t C, int64_t n_out, int64_t n_vectors)
+{
+    const pieces classes = cut(C, DOT_CLASSES);
+    const int64_t rows = ceil_div(n_out, DOT_ROWS) * DOT_ROWS;
+    const int64_t longer = rows / DOT_ROWS_AT(classes.length + 1), shorter = rows / DOT_ROWS_AT(classes.length);
+    return n_vectors * (classes.longer * longer + (classes.n - classes.longer) * shorter);
+}
+
+static int64_t outer_iterations(int64_t C, int64_t n, int64_t n_vectors)
+{
+    const pieces classes = outer_classes(C);
+    return n * classes.n * ceil_div(n_vectors, OUTER_VECTORS_AT(piece(&classes, 0)));
 }
 
 /* ---------------------------------------------------------------- the four uses */

@@ -22,9 +22,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "access.h"
 #include "plan.h"
+#include "poll.h"
+#include "random.h"
 
 enum {
     SMALLEST_WINDOW = 256,
@@ -63,57 +65,7 @@ struct rc_sgd {
     int64_t *indices, *indptr, capacity;
 };
 
-static rc_status fail(rc_error *error, rc_status status, const char *argument, const char *message)
-{
-    if (error) *error = (rc_error){argument, message, -1, -1, 0};
-    return status;
-}
-
-static double number(const void *p, int64_t i, rc_dtype real)
-{
-    return real == RC_FLOAT32 ? ((const float *)p)[i] : ((const double *)p)[i];
-}
-
-static void put(void *p, int64_t i, rc_dtype real, double x)
-{
-    if (real == RC_FLOAT32)
-        ((float *)p)[i] = (float)x;
-    else
-        ((double *)p)[i] = x;
-}
-
-static void *offset(const void *base, int64_t n, size_t size) { return (char *)(uintptr_t)base + n * (int64_t)size; }
-
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-static int64_t row_start(const rc_matrix *X, int64_t row)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indptr)[row] : ((const int32_t *)X->indptr)[row];
-}
-
-static int64_t column_of(const rc_matrix *X, int64_t k)
-{
-    return X->index_dtype == RC_INT64 ? ((const int64_t *)X->indices)[k] : ((const int32_t *)X->indices)[k];
-}
-
-/* ---------------------------------------------------------------- random numbers */
-
-static uint64_t mix64(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static uint64_t next_random(uint64_t *state) { return mix64(*state += 0x9e3779b97f4a7c15u); }
-
-/* A number in [0, n): the high half of a product; its bias of n / 2^32 is nothing where n is a number of rows. */
-static int64_t random_below(uint64_t *state, int64_t n)
-{
-    const uint64_t r = next_random(state);
-    if ((uint64_t)n >> 32) return (int64_t)(r % (uint64_t)n);
-    return (int64_t)(((r >> 32) * (uint64_t)n) >> 32);
-}
+/* ---------------------------------------------------------------- random order */
 
 /* Places [first, end) of a random order of n (Fisher and Yates); `order` holds 0 .. n-1 before the first of them. */
 static void shuffle(int64_t *order, int64_t n, int64_t first, int64_t end, uint64_t *state)
@@ -342,17 +294,6 @@ static double penalty_value(const rc_sgd *s)
     return value + r->group * norms;
 }
 
-static int asked_to_stop(const rc_control *control, struct timespec *polled)
-{
-    struct timespec now;
-    if (!control->poll) return 0;
-    timespec_get(&now, TIME_UTC);
-    const double elapsed = (double)(now.tv_sec - polled->tv_sec) + 1e-9 * (double)(now.tv_nsec - polled->tv_nsec);
-    if (elapsed < 0.02 && elapsed >= 0) return 0;
-    *polled = now;
-    return control->poll(control->poll_context);
-}
-
 /* A score was not finite: X itself, or W has grown beyond all bounds */
 static rc_status blame(const rc_sgd *s, const rc_control *control, rc_error *error)
 {
@@ -575,6 +516,7 @@ static void make_plan(rc_sgd *s)
     static const int64_t anything = 0;
     const rc_rows shuffled = {&anything, 0, 1, N};
     rc_make_plan(p, &s->problem, &shuffled, q->real, 0, NULL);
+    p->shape.packed = p->shape.n_vectors * p->k->lanes; /* the last vector ends a row of W and of G */
     s->changes_rows = !p->sparse && (q->center || q->scale || q->dropout > 0);
     if (s->changes_rows && p->row_source == DIRECT) {
         p->row_source = PACKED;

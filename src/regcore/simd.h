@@ -74,22 +74,40 @@ RC_INLINE void d_store(double *p, vdouble d) { *(vdouble_unaligned *)p = d; }
 RC_INLINE vdouble d_set(double x) { return x - (vdouble){0}; }
 /* a where m, else 0 */
 RC_INLINE vdouble d_where(dmask m, vdouble a) { return (vdouble)(m & (dmask)a); }
-RC_INLINE double w_sum(vwide w)
-{
-    double sums[LANES];
-    memcpy(sums, &w, sizeof sums);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) sums[i] += sums[i + n];
-    return sums[0];
-}
+/* Sums in the order of a tree: neighbours that are half of the lanes apart first. In registers: of loops over an array
+ * compilers make memory traffic. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define D_SHUFFLE(d, ...) __builtin_shufflevector(d, d, __VA_ARGS__)
+#else
+#define D_SHUFFLE(d, ...) __builtin_shuffle(d, d, (dmask){__VA_ARGS__})
+#endif
 RC_INLINE double d_sum(vdouble d)
 {
-    double sums[DOUBLES];
-    memcpy(sums, &d, sizeof sums);
-    for (int n = DOUBLES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) sums[i] += sums[i + n];
-    return sums[0];
+#if DOUBLES == 8
+    d += D_SHUFFLE(d, 4, 5, 6, 7, 0, 1, 2, 3);
+    d += D_SHUFFLE(d, 2, 3, 0, 1, 6, 7, 4, 5);
+    d += D_SHUFFLE(d, 1, 0, 3, 2, 5, 4, 7, 6);
+#elif DOUBLES == 4
+    d += D_SHUFFLE(d, 2, 3, 0, 1);
+    d += D_SHUFFLE(d, 1, 0, 3, 2);
+#else
+    d += D_SHUFFLE(d, 1, 0);
+#endif
+    return d[0];
 }
+RC_INLINE double w_sum(vwide w)
+{
+    vdouble parts[LANES / DOUBLES];
+    memcpy(parts, &w, sizeof parts);
+    return d_sum(LANES / DOUBLES == 2 ? parts[0] + parts[LANES / DOUBLES - 1] : parts[0]);
+}
+/* DOUBLES consecutive reals as doubles */
+#if RC_REAL_BITS == 32
+typedef real vhalf_unaligned __attribute__((vector_size(RC_VECTOR_BYTES / 2), aligned(4), may_alias));
+RC_INLINE vdouble d_load_reals(const real *p) { return __builtin_convertvector(*(const vhalf_unaligned *)p, vdouble); }
+#else
+RC_INLINE vdouble d_load_reals(const real *p) { return d_load(p); }
+#endif
 RC_INLINE double d_largest(vdouble d)
 {
     double lanes[DOUBLES];
@@ -136,6 +154,7 @@ RC_INLINE void d_store(double *p, vdouble d) { *p = d; }
 RC_INLINE vdouble d_set(double x) { return x; }
 RC_INLINE vdouble d_where(dmask m, vdouble a) { return m ? a : 0; }
 RC_INLINE double d_sum(vdouble d) { return d; }
+RC_INLINE vdouble d_load_reals(const real *p) { return (double)*p; }
 RC_INLINE double d_largest(vdouble d) { return d; }
 #endif
 

@@ -50,7 +50,9 @@ import numpy as np
 
 from regcore.certificate import best_bound, feasible_scale, intercept_shift, penalty_conjugate
 from regcore.losses import Loss
+from regcore.solvers.dual_cross_entropy import dual_cross_entropy, has_probabilities
 from regcore.solvers.dual_newton import Around, Newton
+from regcore.solvers.multipliers import Multipliers
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
 if TYPE_CHECKING:
@@ -73,7 +75,11 @@ _LEAST_EPOCHS, _MOST_EPOCHS = 4, 32
 _LEAST_CENTRES, _MOST_PER_CENTRE = 2, 64
 _ABSENT = -1e6  # intercept of a class without samples
 _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
-_STALLED_CHECKS = 50
+_STALLED_CHECKS, _STALLED_NEWTON = 50, 15
+_CERTIFICATES = 3  # over which the speed is measured
+_WANTED_WITHOUT_TOL = 1e-9
+_MULTIPLIERS_TOL = 0.01  # of the gap, to which Newton's method solves a subproblem
+_NEWTON_STEPS, _NEWTON_STEPS_A_DIGIT = 10, 15  # of the method of multipliers, to gain a digit
 # of a state
 _NUMBERS = (
     "value",
@@ -89,11 +95,18 @@ _NUMBERS = (
     "_best",
     "_by_newton",
     "_newton_steps",
+    "_by_multipliers",
+    "_gave_up",
+    "_n_certificates",
+    "_first_measure",
+    "_first_passes",
 )
 
 
 def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generator[Step, None, Outcome]:
     """Minimise a hinge loss with any penalty by dual coordinate ascent; an iteration is several epochs.
+
+    cross_entropy of labels with an L2 part is `regcore.solvers.dual_cross_entropy`'s.
 
     Converged means: the duality gap is at most `tol` times the objective; without a penalty: the residual
     described above is at most `tol`.
@@ -103,7 +116,7 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     problem : ProblemToSolve
     first_step : float, default=0.5
         Step of the proximal term, in units of what makes a typical sample's own step as long as the range of
-        its dual variables; positive and finite. It grows by itself.
+        its dual variables; positive and finite. It grows by itself. cross_entropy has no such term.
 
     Yields
     ------
@@ -127,6 +140,8 @@ def dual(problem: ProblemToSolve, *, first_step: float = _FIRST_STEP) -> Generat
     objective = problem.objective
     if not hasattr(objective, "_dual_ascent"):
         raise TypeError("solver='dual' needs the samples themselves: an Objective over data in memory")
+    if has_probabilities(objective):
+        return dual_cross_entropy(problem)
     if objective.loss not in (Loss.HINGE, Loss.CRAMMER_SINGER):
         raise ValueError(f"solver='dual' is for the hinges; got loss={objective.loss.label!r}")
     return _ascend(problem, _Ascent(problem, first_step))
@@ -159,7 +174,7 @@ def _ascend(problem: ProblemToSolve, ascent: _Ascent) -> Generator[Step, None, O
                 return Outcome(True, f"the residual is at most tol={tol:g}")
         if ascent.is_stalled() and tol is not None:
             return Outcome(False, ascent.stalled())
-        ascent.adapt()
+        ascent.adapt(tol)
 
 
 class _Ascent:
@@ -184,6 +199,9 @@ class _Ascent:
         self._n_epochs, self._per_centre = _LEAST_EPOCHS, 1
         self._newton: Newton | None = None
         self._by_newton, self._newton_steps = False, 0  # the last iteration was, and what it took
+        self._multipliers: Multipliers | None = None
+        self._by_multipliers, self._gave_up = False, False
+        self._n_certificates, self._first_measure, self._first_passes = 0, math.inf, 0.0
         self._standardize(problem, first_step)
 
         shape = problem.W.shape
@@ -281,6 +299,12 @@ class _Ascent:
 
     def run(self) -> None:
         """Do so many epochs as a certificate costs, or more; or solve the proximal problem."""
+        if self._by_multipliers and self._multipliers is not None:
+            left = self.gap / self.value if self.gap is not None else self.residual or 0.0
+            self._multipliers.n_passes = 0.0
+            self._multipliers.advance(_MULTIPLIERS_TOL * left, self.value)
+            self.n_passes += self._multipliers.n_passes
+            return
         if self._newton is not None and self._left < math.inf:
             self._run_newton(self._newton)
             return
@@ -307,13 +331,21 @@ class _Ascent:
         )  # and the certificate computes the weights
         self._by_newton = True
 
-    def adapt(self) -> None:
+    def adapt(self, tol: float | None) -> None:
         """Let the step grow where the proximal problem is solved much better than the problem itself.
 
-        And give it more epochs where it is not, and nothing comes of it.
+        And give it more epochs where it is not, and nothing comes of it; or go over to the method of
+        multipliers, if that is the shorter way to tol.
         """
         left = self.gap if self.gap is not None else (self.residual or 0.0) * self.value
         before, self._left = self._left, left
+        if self._by_multipliers:
+            if self._n_stalled >= _STALLED_NEWTON:
+                self._by_multipliers, self._gave_up, self._n_stalled = False, True, 0
+            return
+        if self._is_slow(left, tol):
+            self._start_multipliers()
+            return
         if not self.proximal:
             return
         if self._by_newton:
@@ -326,6 +358,30 @@ class _Ascent:
                 self._move_centre(growth)
         elif left > _SLOW * before:
             self._per_centre = min(2 * self._per_centre, _MOST_PER_CENTRE)
+
+    def _is_slow(self, left: float, tol: float | None) -> bool:
+        """Whether coordinate ascent has longer to go, at its speed of late, than Newton's method."""
+        if self._gave_up or self._newton is not None or not Multipliers.handles(self.objective):
+            return False
+        self._n_certificates += 1
+        if self._n_certificates % _CERTIFICATES:
+            return False
+        before, passes = self._first_measure, self.n_passes - self._first_passes
+        self._first_measure, self._first_passes = left, self.n_passes
+        wanted = (tol or _WANTED_WITHOUT_TOL) * self.value
+        if not (0 < wanted < left and before < math.inf):
+            return False
+        fallen = math.log(before / left) if left < before else 0.0
+        distance = math.log10(left / wanted)
+        ahead = passes * math.log(10) * distance / fallen if fallen > 0 else math.inf
+        cost = Multipliers.cost_of_step(self.objective)
+        return ahead > cost * (_NEWTON_STEPS + _NEWTON_STEPS_A_DIGIT * distance)
+
+    def _start_multipliers(self) -> None:
+        self._multipliers = Multipliers(self.objective, intercept=self.free)
+        self._multipliers.start(self.W, self.b.astype(np.float64), self._loop.state()["slopes"])
+        self.n_passes += self._multipliers.n_passes
+        self._by_multipliers, self._n_stalled = True, 0
 
     def _most_curvature(self) -> float:
         if self.l2 > 0:
@@ -350,6 +406,9 @@ class _Ascent:
 
     def certify(self) -> None:
         """Evaluate the weights that the epochs have led to, and the bound that their dual variables give."""
+        if self._by_multipliers and self._multipliers is not None:
+            self._certify_multipliers(self._multipliers)
+            return
         linear, largest = self._loop.refresh(self._V, self._r, self.n_threads)
         self.n_passes += 1
         self.residual = None
@@ -367,6 +426,22 @@ class _Ascent:
             elif value < self._least:
                 self._least, self.value, self.W, self.b = value, value, W, b
                 break  # mostly the average is the better one
+        self._conclude(linear, largest)
+
+    def _certify_multipliers(self, multipliers: Multipliers) -> None:
+        """The same of the weights that Newton's method has led to, and the sums that it has at hand."""
+        self._V, self._r = multipliers.V + np.outer(multipliers.r, self._shift), multipliers.r
+        W = multipliers.W.astype(self.dtype)
+        value, b = self._evaluate(W, multipliers.b)
+        if self.unpenalised:
+            residual = self._residual(multipliers.linear, value, W, b)
+            if self.residual is None or residual < self.residual:
+                self.residual, self.value, self.W, self.b = residual, value, W, b
+        elif value < self._least:
+            self._least, self.value, self.W, self.b = value, value, W, b
+        self._conclude(multipliers.linear, 1.0)
+
+    def _conclude(self, linear: float, largest: float) -> None:
         if self.unpenalised:
             self._try_separable()
         else:
@@ -430,7 +505,7 @@ class _Ascent:
         measure = self.gap if self.gap is not None else self.residual or 0.0
         self._n_stalled = self._n_stalled + 1 if measure > 0.99 * self._best else 0
         self._best = min(self._best, measure)
-        if self._n_stalled < _STALLED_CHECKS:
+        if self._n_stalled < (_STALLED_NEWTON if self._by_multipliers else _STALLED_CHECKS):
             return False
         narrow = self.dtype == np.float32
         if self.gap is None:
@@ -451,7 +526,8 @@ class _Ascent:
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         gaps = {name: math.nan if number is None else number for name, number in self._certified()}
         found: dict[str, Any] = self._loop.state()
-        return found | numbers | gaps
+        newton = self._multipliers.state() if self._by_multipliers and self._multipliers is not None else {}
+        return found | numbers | gaps | newton
 
     def _certified(self) -> tuple[tuple[str, float | None], ...]:
         return ("gap", self.gap), ("residual", self.residual)
@@ -461,6 +537,9 @@ class _Ascent:
         self._loop.refresh(self._V, self._r, self.n_threads)  # as the certificate did
         for name in _NUMBERS:
             setattr(self, name, state[name])
+        if self._by_multipliers:
+            self._multipliers = Multipliers(self.objective, intercept=self.free)
+            self._multipliers.set_state(state)
         self.gap, self.residual = (
             None if math.isnan(state[name]) else float(state[name]) for name, _ in self._certified()
         )

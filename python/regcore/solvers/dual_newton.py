@@ -94,11 +94,12 @@ class Newton:
 
     @staticmethod
     def handles(objective: Any) -> bool:
-        """Whether the dual variables have bounds of their own, and are few."""
+        """Whether the dual variables have bounds of their own, and are few, also beside the weights."""
         if objective._weights is not None and objective._weights.ndim != 1:
             return False
         simple = objective.loss is Loss.HINGE or objective.n_outputs <= 2
-        few = objective.n_samples * max(1, objective.n_outputs - 1) <= _MOST_VARIABLES
+        n_variables = objective.n_samples * max(1, objective.n_outputs - 1)
+        few = n_variables <= min(_MOST_VARIABLES, objective.n_outputs * (objective.n_features + 1))
         return bool(simple and few and objective.n_samples * objective.n_features <= _MOST_NUMBERS)
 
     def solve(self, around: Around, slopes: Array, tol: float) -> tuple[Array, float, int]:
@@ -157,8 +158,9 @@ class Newton:
         for _ in range(_MOST_REPAIRS):
             if not len(indices):
                 break
-            shifted = curvature + ridge * np.eye(len(indices))
-            found = np.linalg.solve(shifted, state.margin[indices])
+            found = self._solved(curvature, ridge, state.margin[indices])
+            if found is None:  # not to be told from a singular one: the search will want a larger ridge
+                break
             a, ceiling = state.a[indices], self._most[indices]
             leaves = ((a <= 0) & (found < 0)) | ((a >= ceiling) & (found > 0))
             direction[:] = 0
@@ -167,6 +169,26 @@ class Newton:
                 break
             indices, curvature = indices[~leaves], curvature[np.ix_(~leaves, ~leaves)]
         return direction
+
+    def _solved(self, curvature: Array, ridge: float, right: Array) -> Array | None:
+        """(curvature + ridge I)^-1 right, by the core: a BLAS would keep its own threads spinning."""
+        n = len(right)
+        factor, solution = np.empty((1, n, n)), np.empty((1, n))
+        n_threads = self._objective._n_threads
+        A = np.ascontiguousarray(curvature)[None]
+        if not _core.cholesky_blocks(A, np.full((1, n), ridge), factor, n_threads).all():
+            return None
+        _core.cholesky_solve(factor, np.ascontiguousarray(right)[None], solution, n_threads)
+        found: Array = solution[0]
+        return found
+
+    def _gram(self, Z: Array) -> Array:
+        """Z Z'."""
+        Z = np.ascontiguousarray(Z.T)
+        product = np.zeros((1, Z.shape[1], Z.shape[1]))
+        _core.gram_blocks(Z, np.ones((len(Z), 1)), product, self._objective._n_threads)
+        found: Array = product[0]
+        return found
 
     def _hessian(self, around: Around, state: _State, indices: Array) -> Array:
         """Of minus the dual, in these variables."""
@@ -186,12 +208,12 @@ class Newton:
             step_of_norm = step * self._group / norms
             step = step - step_of_norm
             Z = X[row] * np.einsum("cf,cd->fd", e, A / norms) * np.sqrt(step_of_norm)
-            total += Z @ Z.T
+            total += self._gram(Z)
         for c in range(n_outputs):
             used = np.flatnonzero(e[c])
             bent = step if self._group > 0 else np.where(np.abs(A[c]) > self._l1, step, 0.0)
             Z = X[row[used]] * e[c, used, None] * np.sqrt(bent)
-            total[np.ix_(used, used)] += Z @ Z.T
+            total[np.ix_(used, used)] += self._gram(Z)
         hessian: Array = total
         return hessian
 

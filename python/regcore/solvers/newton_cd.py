@@ -8,7 +8,8 @@ with it the duality gap and the weights that have to enter the working set, thos
 penalty's strength most (after Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
 optimization", ICML 2015, and Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
 extrapolation", ICML 2018). The working set about doubles from one pass to the next until it has all of them,
-and is solved the more accurately the fewer are missing.
+and is solved the more accurately the fewer are missing. With a weak penalty on CSR the first steps are those
+of `regcore.solvers.dual_cross_entropy.ascend_first`.
 
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from regcore.losses import Loss
+from regcore.solvers.dual_cross_entropy import ascend_first, starts_in_the_dual
 from regcore.solvers.outcomes import NO_MINIMUM
 from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
 
@@ -69,8 +72,16 @@ def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
     """
     if not hasattr(problem.objective, "_coordinate_descent"):
         raise TypeError("solver='newton-cd' needs the samples themselves: an Objective over data in memory")
+    return _begin_and_iterate(problem)
+
+
+def _begin_and_iterate(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+    n_passes = 0.0
+    if starts_in_the_dual(problem):
+        problem, n_passes = yield from ascend_first(problem)
     descent = Descent(problem.objective, problem.W, problem.b)
-    return _iterate(descent, problem)
+    descent.run.n_passes = n_passes
+    return (yield from _iterate(descent, problem))
 
 
 def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
@@ -85,7 +96,7 @@ def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step, None,
         outcome = descent.outcome(tol)
         if outcome is not None:
             return outcome
-        descent.advance(tol)
+        descent.advance(tol, _MOST_STEPS if descent.is_small else 1)
         yield descent.reached()
 
 
@@ -110,29 +121,6 @@ class _Run:
     n_failures: int = 0  # steps that did not lower the objective
 
 
-@dataclass(slots=True)
-class Model:
-    """A model of `Descent.go_through`: weights (n_columns, n_outputs) of some features, all others zero."""
-
-    features: Array
-    weights: Array
-    b: Array | None
-    value: float
-    objective: Any
-    gap: float = math.nan
-    gradient: Any = None
-
-    def is_proven(self, tol: float | None) -> bool:
-        """Whether the gap is at most tol of the value."""
-        least = float(np.finfo(np.float64).eps)
-        return tol is not None and self.gap <= tol * max(abs(self.value), least)
-
-    def write(self, W: Array) -> None:
-        """Write all weights, (n_outputs, n_features)."""
-        W[...] = 0
-        W[:, self.features] = self.weights.T
-
-
 class Descent:
     """The iterate on its working set; for one objective after another that differ in their penalties only.
 
@@ -149,16 +137,14 @@ class Descent:
         self.dtype = W.dtype
         self.W, self.b = W, b
         self._spare: Array | None = None  # the other array of two that take turns in being yielded
-        C, D = W.shape
-        self._features: Array = np.empty(0, np.int64)
-        self._place: Array = np.full(D, -1, np.int64)
-        self._columns, self._starts = np.empty(0, np.int64), np.zeros(2, np.int64)
-        self._slopes = np.empty((objective.n_samples, C), W.dtype)
-        self._gradient: Array = W  # of the data term, once there is one
-        self._intercept_gradient: Array = np.zeros(C, W.dtype)
+        self._columns: Array | None = None  # of the lists of a step; None: those of the core
+        self._starts: Array | None = None
+        self._sums: Array | None = None  # of the classes, and their shares of the weights
+        self._shares: Array | None = None
         self._largest = math.nan
         self.run = _Run()
         self.set_objective(objective)
+        self._n_visited = float(objective._stored_numbers) * len(W)  # type: ignore[attr-defined]
 
     def set_objective(self, objective: ObjectiveLike) -> None:
         """Take another penalty, from where the iterate is."""
@@ -170,60 +156,76 @@ class Descent:
         self._triple = l1, l2, group
         self._kink = l1 or group
         self.has_penalty = l1 > 0 or l2 > 0 or group > 0
+        self.is_small = objective.n_samples * len(self.W) < _LARGE and self.W.size <= _SMALL
 
     # ------------------------------------------------ the point
 
     def begin(self) -> None:
-        """Evaluate the start and its certificate."""
-        self._enter(np.flatnonzero(self.W.any(axis=0)))
-        _, grad_W, grad_b = self.objective.smooth_value_and_grad(self.W, self.b)
-        if self._triple[1]:
-            grad_W -= 2 * self._triple[1] * self.W
+        """Evaluate the start and its certificate.
+
+        Without weights, the intercepts of cross_entropy begin at their best, the logarithms of the classes'
+        shares.
+        """
+        self._sum_classes()
+        support = np.flatnonzero(self.W.any(axis=0))
+        at_zero = not len(support) and self._sums is not None and self.objective.loss is Loss.CROSS_ENTROPY
+        if at_zero and self.b is not None and self._shares is not None and self._shares.all():
+            logarithms = np.log(self._shares)
+            self.b[:] = logarithms[1] - logarithms[0] if len(self.b) == 1 else logarithms - logarithms.mean()
+        self._enter(support)
+        weights = np.ascontiguousarray(self.W[:, support].T, np.float64)
+        self._loop.set(weights, np.zeros(len(self.W)) if self.b is None else self.b.astype(np.float64))
+        self.run.value = self._loop.settle(self._triple)
+        if at_zero:
+            self._loop.look_at_zero(self._sums)
+        else:
+            self._look()
+        self._certify()
+
+    def _sum_classes(self) -> None:
+        """Find what certificates need of the classes with an intercept: a pass, once for all fits of the data."""
+        if self.b is None:
+            return
+        sums, shares = self.objective._class_sums(self.dtype)  # type: ignore[attr-defined]
+        self._sums, self._shares = sums[0], shares[0].astype(np.float64)
         self.run.n_passes += 1
-        self._settle(self.W[:, self._features].T, self.b)
-        self._certify(grad_W, grad_b)
 
-    def _settle(self, weights: Array, b: Array | None) -> None:
-        """Move to weights (n_columns, n_outputs) and b in the type of the computation, and evaluate there."""
-        intercepts = np.zeros(len(self.W)) if b is None else b.astype(np.float64)
-        loss = self._loop.set(np.ascontiguousarray(weights, np.float64), intercepts)
-        penalty = self.objective.penalty
-        self.run.value = loss
-        if penalty is not None and len(weights):
-            self.run.value += penalty.value(np.ascontiguousarray(weights.T, np.float64))
+    def _look(self) -> None:
+        self._loop.look(self.objective.n_threads)
+        self.run.n_passes += 1
 
-    def _take_over(self) -> Array:
-        """Make the core's weights the iterate; return those of the columns in the type of the computation."""
-        weights, b = self._loop.parameters()
-        weights = weights.astype(self.dtype)
+    def _take_over(self) -> None:
+        """Make the core's weights the iterate, in the type of the computation."""
         W = np.zeros_like(self.W) if self._spare is None else self._spare
-        W[:, self._features] = weights.T
-        self._spare, self.W = self.W, W
-        if self.b is not None:
-            self.b = b.astype(self.dtype)
-        rounded: Array = weights
-        return rounded
+        b = None if self.b is None else np.empty_like(self.b)
+        self._loop.write(W, b)
+        self._spare, self.W, self.b = self.W, W, b
 
     def check(self) -> None:
         """Evaluate the iterate as it is rounded, and its certificate: one pass."""
-        self._settle(self._take_over(), self.b)
-        self._loop.slopes(self._slopes)
-        gradient = self.objective._adjoint(self._slopes, self.dtype)  # type: ignore[attr-defined]
-        self.run.n_passes += 1
-        self._certify(*gradient)
+        self.run.value = self._loop.settle(self._triple)
+        self._take_over()
+        self._look()
+        self._certify()
 
-    def _certify(self, grad_W: Array, grad_b: Array) -> None:
-        self._gradient, self._intercept_gradient = grad_W, grad_b
-        self._loop.slopes(self._slopes)
-        run = self.run
-        if self.has_penalty:
-            gradient = grad_W, grad_b
+    def _certify(self) -> None:
+        run, loop = self.run, self._loop
+        if not self.has_penalty:
+            run.residual = float(self.objective._stationarity(self.W, self.b, loop.gradient()))
+        elif self._has_absent_classes:
+            slopes = np.empty((self.objective.n_samples, len(self.W)), self.dtype)
+            loop.slopes(slopes)
             run.gap = float(
-                self.objective._certificate(self.W, self.b, run.value, gradient, dual=self._slopes)
+                self.objective._certificate(self.W, self.b, run.value, loop.gradient(), dual=slopes)
             )
         else:
-            run.residual = float(self.objective._stationarity(self.W, self.b, (grad_W, grad_b)))
+            run.gap = loop.gap(self._triple, run.value, self._sums, self._shares)
         run.is_checked, run.n_steps, run.n_passes_checked = 1, 0, run.n_passes
+
+    @property
+    def _has_absent_classes(self) -> bool:
+        """Whether a class has no samples, whose intercept has no minimum then."""
+        return self.b is not None and self._shares is not None and not self._shares.all()
 
     # ------------------------------------------------ from one penalty to the next
 
@@ -259,71 +261,19 @@ class Descent:
             found = Outcome(False, message)
         return found
 
-    def go_through(self, objectives: list[Any], tol: float | None) -> list[Model]:
-        """Take one penalty after the other on one working set, and certify all of them in one pass.
-
-        Where little is missing in it, that is most of the time what certificates of their own would say, at a
-        fraction of their cost. The iterate is the last model afterwards; `repair` goes on with another one.
-        """
-        before, n_passes, value = self._kink, self.run.n_passes, self.run.value
-        self.set_objective(objectives[-1])
-        self.run = _Run(value=value, n_passes=n_passes, size=2 * int(np.count_nonzero(self.W)))
-        self.begin_round(tol, margin=max(before - self._kink, 0.0) / max(self._kink, 1e-300))
-        self.run.aim = self.run.target
-        slopes = np.empty((len(self._slopes), len(objectives), len(self.W)), self.dtype)
-        models = []
-        for j, objective in enumerate(objectives):
-            self.set_objective(objective)
-            self._largest = self._kink
-            self._step(_MOST_STEPS)
-            weights, b = self._loop.parameters()
-            if self.b is not None:
-                self.b = b.astype(self.dtype)
-            if self.dtype == np.float32:  # the value is that of the rounded weights
-                weights = weights.astype(self.dtype)
-                self._settle(weights, self.b)
-            self._loop.slopes(self._slopes)
-            slopes[:, j] = self._slopes
-            models.append(Model(self._features, weights, self.b, self.run.value, objective))
-        penalties = [objective.penalty for objective in objectives]
-        stack = objectives[0]._stack(np.zeros(len(models), np.int32), penalties)
-        gradients, slopes_b = stack._adjoint(slopes, self.dtype)
-        values = np.array([model.value for model in models])
-        intercepts = [model.b for model in models if model.b is not None]
-        b = np.stack(intercepts) if intercepts else None
-        # of the weights it needs the shape alone
-        gaps = stack._certificate(gradients, b, values, (gradients, slopes_b), dual=slopes)
-        self.run.n_passes += 1
-        for model, gap, gradient in zip(models, gaps, gradients, strict=True):
-            model.gap, model.gradient = float(gap), gradient
-        self.return_to(models[-1])
-        return models
-
-    def return_to(self, model: Model) -> None:
-        """Make one of the models of `go_through` the iterate."""
-        self.set_objective(model.objective)
-        n_passes, target = self.run.n_passes, self.run.target
-        weights = np.zeros((len(self._features), len(self.W)))
-        weights[: len(model.weights)] = model.weights
-        self.b = model.b
-        self._settle(weights, self.b)
-        self._take_over()
-        self._gradient = model.gradient
-        self.run = _Run(
-            value=model.value, gap=model.gap, n_passes=n_passes, is_checked=1, size=len(self._columns)
-        )
-        self.run.aim = self.run.target = target
-
     # ------------------------------------------------ the working set
 
     def _enter(self, features: Array) -> None:
         """Copy those columns that are not there yet."""
-        new = features[self._place[features] < 0]
-        if len(new):
-            self._loop.add(new)
-            self._place[new] = np.arange(len(self._features), len(self._features) + len(new))
-            self._features = np.concatenate([self._features, new])
-            self.run.n_passes += 1 if self.objective._is_sparse else len(new) / len(self._place)  # type: ignore[attr-defined]
+        before = self._loop.n_columns
+        if len(features):
+            self._loop.add(features)
+        self._count(self._loop.n_columns - before)
+
+    def _count(self, n_columns: int) -> None:
+        """Add what it costs to copy so many columns."""
+        if n_columns:
+            self.run.n_passes += 1 if self.objective._is_sparse else n_columns / self.W.shape[1]  # type: ignore[attr-defined]
 
     def begin_round(self, tol: float | None, margin: float = 0.0) -> None:
         """Choose the working set from the slopes of all weights, and how well it is to be solved.
@@ -331,57 +281,30 @@ class Descent:
         Weights enter whose slopes exceed the strength, or come so close to it, as a share of it.
         """
         run = self.run
-        C, D = self.W.shape
         if math.isnan(run.target):
             run.target = _SHARE_OF_TOL * (tol or _WITHOUT_TOL)
-        in_groups = self._triple[2] > 0
-        if not self._kink:
-            self._enter(np.arange(D))
-            self._list(np.ones((D, C), dtype=bool))
-            if math.isnan(self._largest):
-                self._largest = max(float(np.abs(self._gradient).max()), 1e-300)
-            outside = 1.0 if run.size != self._columns.size else 0.0
-        else:
-            entering, outside = self._entering(in_groups, margin)
-            self._enter(np.unique(entering % D))
-            members = self._loop.parameters()[0] != 0
-            if in_groups:
-                members[:] = members.any(axis=1, keepdims=True)
-                members[self._place[entering]] = True
-            else:
-                members[self._place[entering % D], entering // D] = True
-            self._list(members)
+        if self._kink:
+            before = self._loop.n_columns
+            outside, size = self._loop.choose(self._triple, margin, max(_LEAST_SIZE, run.size))
+            self._count(self._loop.n_columns - before)
+            self._columns = self._starts = None
             self._largest = self._kink
+        else:
+            outside, size = self._take_all()
         self._tighten(outside, tol)
-        run.size = self._columns.size
+        run.size = size
         run.is_checked = 0
 
-    def _entering(self, in_groups: bool, margin: float) -> tuple[Array, float]:
-        """Weights (flat), or features, that enter, and the largest relative violation among them."""
-        run = self.run
-        V = self._gradient
-        if in_groups:
-            slopes = np.sqrt(np.einsum("cd,cd->d", V, V, dtype=np.float64))
-            support = np.flatnonzero(self.W.any(axis=0))
-        else:
-            slopes = np.abs(V).ravel()
-            support = np.flatnonzero(self.W)
-        slopes[support] = 0  # they are there
-        beyond = np.flatnonzero(slopes > self._kink * (1 - margin))
-        outside = float(slopes[beyond].max()) / self._kink - 1 if len(beyond) else 0.0
-        most = max(_LEAST_SIZE, len(support), run.size)
-        if len(beyond) > most:
-            beyond = beyond[np.argpartition(slopes[beyond], len(beyond) - most)[-most:]]
-        return beyond, max(outside, 0.0)
-
-    def _list(self, members: Array) -> None:
-        """Make the lists of a step from members (n_columns, n_outputs)."""
-        if self._triple[2] > 0:
-            self._columns = np.flatnonzero(members[:, 0])
-            self._starts = np.array([0, len(self._columns)])
-            return
-        self._columns = np.ascontiguousarray(np.nonzero(members.T)[1])
-        self._starts = np.concatenate([[0], np.cumsum(members.sum(axis=0))])
+    def _take_all(self) -> tuple[float, int]:
+        """Without a kink, all weights take part."""
+        C, D = self.W.shape
+        outside = 1.0 if self._columns is None else 0.0
+        if self._columns is None:
+            self._enter(np.arange(D))
+            self._columns, self._starts = np.tile(np.arange(D), C), np.arange(C + 1) * D
+        if math.isnan(self._largest):
+            self._largest = max(float(np.abs(self._loop.gradient()[0]).max()), 1e-300)
+        return outside, C * D
 
     def _tighten(self, outside: float, tol: float | None) -> None:
         """Say how well the working set is to be solved: no better than what is missing in it deserves."""
@@ -431,19 +354,9 @@ class Descent:
         )
         run.value = loss + penalty
         run.gap = run.residual = math.nan
-        run.n_passes += numbers / self._numbers
+        run.n_passes += numbers / self._n_visited
         is_solved = (violation <= enough and residual <= enough_b) or share == 0
         return n_taken, is_solved, share
-
-    @property
-    def is_small(self) -> bool:
-        """Whether a certificate costs more than some steps."""
-        return self.objective.n_samples * len(self.W) < _LARGE and self.W.size <= _SMALL
-
-    @property
-    def _numbers(self) -> float:
-        """Numbers of X times outputs: what a pass visits."""
-        return float(self.objective._stored_numbers) * len(self.W)  # type: ignore[attr-defined]
 
     def is_met(self, tol: float) -> bool:
         """Whether the criterion of the module's description is met."""
@@ -498,18 +411,21 @@ class Descent:
 
     def state(self) -> Mapping[str, Any]:
         """Return what the next iteration needs besides W and b."""
-        arrays = {"features": self._features, "columns": self._columns, "starts": self._starts}
-        found: dict[str, Any] = arrays | self._loop.state() | asdict(self.run)
+        columns, starts = self._columns, self._starts
+        if (columns is None or starts is None) and self.run.size:
+            columns, starts = self._loop.listed(self._triple[2] > 0)
+        found: dict[str, Any] = self._loop.state() | asdict(self.run) | {"features": self._loop.features}
+        if columns is not None and starts is not None:
+            found |= {"columns": columns, "starts": starts}
         return found | {"largest": self._largest}
 
     def resume(self, saved: Mapping[str, Any]) -> None:
         """Go on from such a state."""
+        self._sum_classes()
         self._enter(saved["features"])
-        self._columns, self._starts = saved["columns"], saved["starts"]
+        self._columns, self._starts = saved.get("columns"), saved.get("starts")
         self._largest = saved["largest"]
         self._loop.set_state(saved)
         self.run = _Run(**{field.name: saved[field.name] for field in fields(_Run)})
         if self.run.is_checked:
-            self._loop.slopes(self._slopes)
-            gradient = self.objective._adjoint(self._slopes, self.dtype)  # type: ignore[attr-defined]
-            self._gradient, self._intercept_gradient = gradient
+            self._loop.look(self.objective.n_threads)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regcore.losses import Loss
 from regcore.solvers.curvature import block_count
 from regcore.solvers.dual import dual
+from regcore.solvers.dual_cross_entropy import has_probabilities, work_per_sample
 from regcore.solvers.fista import fista
 from regcore.solvers.newton_cd import newton_cd
 from regcore.solvers.quasi_newton import quasi_newton
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from regcore.solvers.protocol import ObjectiveLike, SolverFunction
 
 _SAMPLES_PER_FEATURE = 4  # up to which "newton-cd" is the faster one
+_MOST_WORK = 100.0  # of a sample's step in the dual, for "dual" to be the faster one on CSR
 
 __all__ = ["SOLVERS", "Solver", "choose", "resolve_solver"]
 
@@ -66,6 +68,10 @@ def _has_smooth_loss(objective: ObjectiveLike) -> bool:
     return objective.loss.is_smooth
 
 
+def _has_dual_ascent(objective: ObjectiveLike) -> bool:
+    return objective.loss in (Loss.HINGE, Loss.CRAMMER_SINGER) or has_probabilities(objective)
+
+
 SOLVERS: dict[str, Solver] = {
     solver.name: solver
     for solver in (
@@ -98,8 +104,8 @@ SOLVERS: dict[str, Solver] = {
             name="dual",
             function=dual,
             max_iter=1000,
-            handles=lambda objective: objective.loss in (Loss.HINGE, Loss.CRAMMER_SINGER),
-            requirement="a hinge loss (hinge or crammer_singer)",
+            handles=_has_dual_ascent,
+            requirement="a hinge loss (hinge or crammer_singer), or cross_entropy of labels with an L2 part",
             remedy=_SCALING,
         ),
         Solver(
@@ -117,19 +123,33 @@ SOLVERS: dict[str, Solver] = {
 def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
-    "dual" for the hinges. For the smooth losses "lbfgs", whose iterations are passes over the data, unless
-    the penalty makes weights zero and the samples are few beside the features, or the features too many for
-    a model of their curvature: there "newton-cd" is faster, whose sweeps cost the samples times the weights
-    that are not zero.
+    "dual" for the hinges, and for cross_entropy of several outputs with L2 on CSR with many features, unless
+    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones "lbfgs", whose
+    iterations are passes over the data, unless the penalty makes weights zero and the samples are few beside
+    the features, or the features too many for a model of their curvature: there "newton-cd" is faster, whose
+    sweeps cost the samples times the weights that are not zero.
     """
     if not objective.loss.is_smooth:
         return "dual"
     penalty = objective.penalty
     has_kink = penalty is not None and (penalty.l1 > 0 or penalty.group > 0)
+    if not has_kink and _is_easy_in_the_dual(objective):
+        return "dual"
     in_memory = hasattr(objective, "_coordinate_descent")
     few = objective.n_samples <= _SAMPLES_PER_FEATURE * objective.n_features
     has_model = block_count(objective, objective.n_features) > 0  # of the curvature, for lbfgs
     return "newton-cd" if has_kink and in_memory and (few or not has_model) else "lbfgs"
+
+
+def _is_easy_in_the_dual(objective: ObjectiveLike) -> bool:
+    """Whether the samples' own steps in the dual beat a method that needs a model of all features."""
+    return (
+        has_probabilities(objective)
+        and objective.n_outputs > 1
+        and objective._is_sparse  # type: ignore[attr-defined]
+        and block_count(objective, objective.n_features) < objective.n_outputs
+        and work_per_sample(objective) <= _MOST_WORK
+    )
 
 
 def resolve_solver(name: str, objective: ObjectiveLike) -> Solver:

@@ -296,7 +296,7 @@ rc_status rc_sgd_curvature(const rc_problem *problem, const double *center, cons
                            int64_t n_rows, double curvature[3], rc_error *error);
 
 /*
- * Dual coordinate ascent for the hinges, an epoch a call: the dual of the objective around a centre,
+ * Dual coordinate ascent for the hinges and cross_entropy, an epoch a call: the dual of the objective around a centre,
  *
  *     sum_i w_i loss_i / sum w + R(W) + ||W - W_c||^2 / (2 step) + ||b - b_c||^2 / (2 intercept_step),
  *
@@ -314,7 +314,8 @@ typedef struct {
     uint64_t seed;                /* order of the samples */
 } rc_dual_options;
 
-/* Borrows the problem's arrays; starts at slopes of 0, with no intercept. One model, RC_HINGE or RC_CRAMMER_SINGER. */
+/* Borrows the problem's arrays; starts at slopes of 0, with no intercept. One model; any loss but
+ * RC_SQUARED_HINGE, of labels. */
 rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *options, const rc_control *control,
                          rc_dual **dual, rc_error *error);
 void rc_dual_free(rc_dual *dual);
@@ -338,14 +339,18 @@ void rc_dual_parameters(const rc_dual *dual, int averaged, void *W, double *b);
 typedef struct {
     void *slopes;             /* (n_rows, C) of `real` */
     void *centre;             /* (C, D) of `real`: centre / step; zeros without a centre */
+    void *A;                  /* (C, D) of `real`: centre / step - V */
     double *centre_b;         /* (C,) */
+    double *residual;         /* (C,) */
     uint8_t *wait, *patience; /* (n_rows,) */
     double curvature, inverse_step, intercept, spread;
     int64_t epoch;
 } rc_dual_state;
 void rc_dual_get_state(const rc_dual *dual, rc_dual_state *state);
-/* Goes on from such a state, after an rc_dual_refresh. */
+/* Goes on from such a state; if its slopes were changed, an rc_dual_refresh is to follow. */
 void rc_dual_set_state(rc_dual *dual, const rc_dual_state *state);
+/* The slopes alone, (n_rows, C) of `real` */
+void rc_dual_slopes(const rc_dual *dual, void *slopes);
 
 /*
  * Proximal Newton steps for the smooth losses on a working set of columns, by coordinate descent; see coordinate.c.
@@ -404,6 +409,28 @@ void rc_coordinate_get(const rc_coordinate *coordinate, double *W, double *b);
  * before the step that was under way. */
 rc_status rc_coordinate_step(rc_coordinate *coordinate, const rc_coordinate_work *work, const rc_control *control,
                              rc_coordinate_progress *progress, rc_error *error);
+/* The slopes of the data term in all weights, by a pass over X, for what follows.  Where all weights are zero and the
+ * loss is cross_entropy, from the sums of the classes (n_labels, n_features) of `real`: see rc_adjoint without u. */
+rc_status rc_coordinate_look(rc_coordinate *coordinate, const rc_control *control, rc_error *error);
+rc_status rc_coordinate_look_at_zero(rc_coordinate *coordinate, const void *class_sums, rc_error *error);
+/* They, (C, n_features) and (C,) of `real` */
+void rc_coordinate_gradient(const rc_coordinate *coordinate, void *V, void *r);
+/* An upper bound of value less the minimum, by those slopes; the sums of the classes and their shares of the weights,
+ * (n_labels,), are needed with an intercept alone. */
+rc_status rc_coordinate_gap(rc_coordinate *coordinate, const rc_penalty *penalty, double value, const void *class_sums,
+                            const double *shares, double *gap, rc_error *error);
+/* Lists for the next steps the weights that are not zero and, of those whose slopes lie beyond (1 - margin) times the
+ * penalty's strength, the foremost: at most `most`, or as many as are not zero.  Their columns are added.  outside: by
+ * which part of the strength the largest slope exceeds it. */
+rc_status rc_coordinate_choose(rc_coordinate *coordinate, const rc_penalty *penalty, double margin, int64_t most,
+                               const rc_control *control, double *outside, int64_t *n_listed, rc_error *error);
+/* The list, as rc_coordinate_work wants it; NULL: there is none */
+void rc_coordinate_list(const rc_coordinate *coordinate, const int64_t **columns, const int64_t **starts);
+const int64_t *rc_coordinate_features(const rc_coordinate *coordinate); /* (n_columns,) */
+/* Rounds weights and intercepts to `real`, and evaluates there. */
+rc_status rc_coordinate_settle(rc_coordinate *coordinate, const rc_penalty *penalty, double *value, rc_error *error);
+/* Writes the weights of the columns into W (C, n_features), and b (C,) or NULL, of `real`. */
+void rc_coordinate_write(const rc_coordinate *coordinate, void *W, void *b);
 /* Slopes of the losses in the scores, (n_rows, C) of `real`; 0 for samples without a weight */
 void rc_coordinate_slopes(const rc_coordinate *coordinate, void *u);
 void rc_coordinate_get_state(const rc_coordinate *coordinate, rc_coordinate_state *state);
