@@ -7,8 +7,8 @@ outputs of a feature change together, which that model does not know. The least 
 then those of the mean 0, so that with these, or without a penalty, the directions are kept orthogonal to such
 changes; with L1 each step is followed by the change that its penalty likes best, which costs no pass. The
 model is renewed while the objective falls fast, and later now and then. While it is new, and promises far too
-much, a share of its largest curvature is added (Marquardt, "An algorithm for least-squares estimation of
-nonlinear parameters", Journal of the Society for Industrial and Applied Mathematics 11, 1963).
+much, a share of the largest curvature of the loss is added (Marquardt, "An algorithm for least-squares
+estimation of nonlinear parameters", Journal of the Society for Industrial and Applied Mathematics 11, 1963).
 
 With kinks (L1, ElasticNet, GroupL1) there are two phases.
 
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from regcore import _core
+from regcore.losses import Loss
 from regcore.solvers.curvature import Curvature, Metric, block_count
 from regcore.solvers.kinks import Kinks, Slopes
 from regcore.solvers.outcomes import NO_MINIMUM, proven, stationary
@@ -72,6 +73,7 @@ _FAR_TOO_LONG = 0.3  # a step that had better been shorter than this share of it
 _MOST_DAMPED = 3  # times in a step
 _NEW_MODEL = 2  # steps at most after which it is the model that promised too much, and not the pairs
 _LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-4, 0.1, 8.0  # by shares between these
+_MOST_CURVATURE = {Loss.CROSS_ENTROPY: 0.25, Loss.SQUARED_HINGE: 2.0}  # of a loss in a score, about
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
 _SHARPEST = 1e-6  # the least epsilon, of the largest weight
@@ -133,7 +135,7 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
-    damping: float = 0.0  # share of its largest diagonal that is added to the model ...
+    damping: float = 0.0  # share of the largest curvature that is added to the model ...
     least_damping: float = 0.0  # ... at least, when more is needed
     n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
@@ -259,14 +261,21 @@ class _Descent:
         assert self.model is not None
         run.n_passes += self.model.n_passes
 
-    def make_model(self) -> None:
+    def column_moments(self) -> tuple[Array, Array]:
         if self.moments is None:
             self.moments = self.objective._column_moments()
             self.run.n_passes += 1
+        return self.moments
+
+    def most_curvature(self) -> Array:
+        """Second derivatives along the coordinates of an output, (K,), that no W exceeds by much."""
+        squares = self.column_moments()[1]
+        return _MOST_CURVATURE[self.objective.loss] * np.append(squares, [1.0] * self.with_intercept)
+
+    def make_model(self) -> None:
+        moments = self.column_moments()
         W, b = self.parameters(self.model_z)
-        self.model = Curvature(
-            self.objective, W, b, self.run.model_rows, self.moments, seed=self.run.n_models
-        )
+        self.model = Curvature(self.objective, W, b, self.run.model_rows, moments, seed=self.run.n_models)
         self.metric = None
 
     # ------------------------------------------------ directions
@@ -282,7 +291,7 @@ class _Descent:
         if self.metric is None:
             kinks, damping = self.kinks, self.run.damping
             if damping:
-                self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
+                self.metric = self.model.metric(slopes.extra + damping * self.most_curvature())
             else:
                 self.metric = (
                     self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
