@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "access.h"
+#include "by_features.h"
 #include "columns.h"
-#include "features.h"
 #include "plan.h"
 #include "poll.h"
 #include "threads.h"

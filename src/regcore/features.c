@@ -7,7 +7,7 @@
  * column; what is read too much there meets slopes of zero.  The last columns of a strip are packed instead, since the
  * memory may end with them.  Rows are read in place where their type allows it; everything else is packed.
  */
-#include "features.h"
+#include "by_features.h"
 
 #include <stdlib.h>
 #include <string.h>
