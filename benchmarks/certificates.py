@@ -17,16 +17,22 @@ __all__ = ["Certificate", "WatchedObjective", "certificate"]
 class WatchedObjective(regcore.Objective):
     """An objective that keeps the slopes with which the dual solver's best bound was proven.
 
-    `watch` is the callback of the fit that does it.
+    They are those of its loop over the samples, or those that Newton's method has summed last: `slopes` has
+    both, since which of them it was is the solver's affair. `watch` is the callback of the fit that does it.
     """
 
-    slopes: np.ndarray | None = None
+    slopes: tuple[np.ndarray, ...] = ()
     _ascent: Any = None
+    _summed: np.ndarray | None = None
     _bound = -np.inf
 
     def _dual_ascent(self, *args: Any, **settings: Any) -> Any:
         self._ascent = super()._dual_ascent(*args, **settings)
         return self._ascent
+
+    def _adjoint(self, dual: np.ndarray, dtype: Any) -> Any:
+        self._summed = dual
+        return super()._adjoint(dual, dtype)
 
     def watch(self, state: Any) -> None:
         """Keep the slopes if they prove more than those before; without a penalty, the last."""
@@ -35,7 +41,8 @@ class WatchedObjective(regcore.Objective):
         bound = np.inf if state.dual_gap is None else state.value - state.dual_gap
         if bound > self._bound or state.dual_gap is None:
             self._bound = bound
-            self.slopes = self._ascent.state()["slopes"].astype(np.float64)
+            found = (self._ascent.state()["slopes"], self._summed)
+            self.slopes = tuple(slopes.astype(np.float64) for slopes in found if slopes is not None)
 
 
 @dataclass(frozen=True)
@@ -63,16 +70,22 @@ def certificate(objective: WatchedObjective, X: Any, y: np.ndarray, result: regc
     if value == 0:
         return Certificate(0.0, 0.0, 0.0)
     if penalty is not None:
-        gap = reference.dual_gap(X, y, W, b, loss=loss, penalty=penalty, dual=slopes)
-        return Certificate(value, float(gap) / value, None)
-    if slopes is None:
+        gap = min(
+            float(reference.dual_gap(X, y, W, b, loss=loss, penalty=penalty, dual=given))
+            for given in slopes or (None,)
+        )
+        return Certificate(value, gap / value, None)
+    if not slopes:
         _, *at_zero = reference.data_loss_and_grad(X, y, 0 * W, 0 * b, loss=loss)
         return Certificate(value, None, _norm(grad_W, grad_b) / _norm(*at_zero))
-    slopes = _in_domain(slopes, y, objective.loss)
-    V, r = (X.T @ slopes).T / len(y), slopes.mean(axis=0)
-    linear = -float(reference.sample_conjugates(slopes, y, loss=loss).mean())
-    short = value - linear - float((V * W).sum() + r @ b)
-    return Certificate(value, None, (max(short, 0) + _norm(V) * _norm(W) + _norm(r) * _norm(b)) / value)
+    residuals = []
+    for given in slopes:
+        u = _in_domain(given, y, objective.loss)
+        V, r = (X.T @ u).T / len(y), u.mean(axis=0)
+        linear = -float(reference.sample_conjugates(u, y, loss=loss).mean())
+        short = value - linear - float((V * W).sum() + r @ b)
+        residuals.append((max(short, 0) + _norm(V) * _norm(W) + _norm(r) * _norm(b)) / value)
+    return Certificate(value, None, min(residuals))
 
 
 def _in_domain(slopes: np.ndarray, y: np.ndarray, loss: Loss) -> np.ndarray:

@@ -115,6 +115,43 @@ def test_value_and_gradient(isa, loss, storage, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [500, 512, 513, 1000, 1023, 1024, 1030, 1100])
+@pytest.mark.parametrize("n_classes", [1, 4, 10])
+def test_weights_whose_rows_are_about_4096_bytes_apart(isa, rng, n_classes, n_features, dtype):
+    X = rng.standard_normal((70, n_features)).astype(dtype)
+    y = rng.integers(0, max(2, n_classes), 70)
+    W = (rng.standard_normal((n_classes, n_features)) / 30).astype(dtype)
+    b = rng.standard_normal(n_classes).astype(dtype)
+    expected = reference.loss_and_grad(*(a if a is y else a.astype(np.longdouble) for a in (X, y, W, b)))
+    assert_close(regcore.loss_and_grad(X, y, W, b), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("storage", ["float32", "float64", "float16", "uint8", "int8"])
+@pytest.mark.parametrize("n_features", [1, 2, 3, 5, 7, 8, 11, 15])
+def test_short_rows_among_numbers_that_are_not_theirs(isa, rng, n_features, storage):
+    # what lies between the rows, and before and behind them, must not be seen
+    dtype = np.float64 if storage == "float64" else np.float32
+    around = rng.integers(0, 100, (2 * 77 + 1, n_features + 3)).astype(storage)
+    X = around[1::2, 1 : n_features + 1]
+    inside = np.zeros(around.shape, bool)
+    inside[1::2, 1 : n_features + 1] = True
+    around[~inside] = np.nan if storage.startswith("float") else 100
+    contiguous = np.ascontiguousarray(X)
+    misaligned = (
+        np.frombuffer(b"?" + contiguous.tobytes() + b"?", np.uint8)[1:-1].view(storage).reshape(X.shape)
+    )
+    y = rng.integers(0, 3, len(X))
+    W = (rng.standard_normal((3, n_features)) / 50).astype(dtype)
+    order = rng.permutation(len(X))
+    for rows in (X, X[::-1], X[:1], X[:16], X[:17], contiguous, misaligned):
+        labels = y[: len(rows)]
+        expected = reference.loss_and_grad(rows.astype(np.longdouble), labels, W.astype(np.longdouble))
+        assert_close(regcore.loss_and_grad(rows, labels, W), expected, TOLERANCE[dtype])
+    expected = reference.loss_and_grad(X[order].astype(np.longdouble), y[order], W.astype(np.longdouble))
+    assert_close(regcore.Objective(X, y).value_and_grad(W, rows=order), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_classes", [1, 2, 10, 40])
 def test_scores_labels_and_probabilities(isa, rng, n_classes, dtype):
     for storage in ("C", "F", "csr", "uint8"):

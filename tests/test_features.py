@@ -76,7 +76,7 @@ def test_statistics(rng, layout, n_samples):
 
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_the_bits_do_not_depend_on_the_threads(rng, layout):
-    X = laid_out(rng.standard_normal((N_SAMPLES, 5000)).astype(np.float32), layout)
+    X = laid_out(rng.standard_normal((N_SAMPLES, 40_000)).astype(np.float32), layout)
     y = np.arange(N_SAMPLES) % 3
     u = np.ascontiguousarray(rng.uniform(0, 0.3, (N_SAMPLES, 3)), np.float32)
     found = []

@@ -140,7 +140,7 @@ def test_is_the_plain_loop(make_problem, loss, n_outputs, penalty, matrix):
     assert_same(core_sgd(X, *arguments), plain_sgd(p.X, *arguments))
 
 
-@pytest.mark.parametrize("n_features", [1, 7, 8, 9, 16, 40, 130])
+@pytest.mark.parametrize("n_features", [1, 7, 8, 9, 16, 40, 130, 1025])
 @pytest.mark.parametrize(
     "changed",
     [

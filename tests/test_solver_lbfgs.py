@@ -9,8 +9,9 @@ from scipy import sparse
 from test_solvers import PENALTIES, SMOOTH_FORMS, make_objective, overlapping
 
 from regcore import L1, L2, ElasticNet, GroupL1, Objective, fit
-from regcore.solvers import ConvergenceWarning, curvature
+from regcore.solvers import ConvergenceWarning, curvature, quasi_newton
 from regcore.solvers.curvature import Curvature
+from regcore.solvers.kinks import Kinks
 
 
 @pytest.mark.parametrize(("loss", "n_outputs"), SMOOTH_FORMS)
@@ -203,3 +204,40 @@ def test_a_checkpoint_before_the_first_model_is_resumed_with_a_smaller_tolerance
     assert fit(objective, tol=1e-4, **settings).n_iter == 1
     resumed = fit(objective, solver="lbfgs", tol=1e-10, resume=tmp_path / "fit")
     assert resumed.dual_gap <= 1e-10 * resumed.value
+
+
+@pytest.mark.parametrize("penalty", [L1(0.3), ElasticNet(0.3, 0.5)])
+def test_no_other_common_change_of_the_outputs_has_a_smaller_penalty(rng, penalty):
+    kinks, w, epsilon = Kinks(penalty, 8), rng.standard_normal((5, 8)), 0.01
+    shifts = kinks.least_shifts(w, epsilon)
+    least = kinks.of_features(w - shifts, epsilon)
+    for other in np.linspace(-2, 2, 41):
+        assert (kinks.of_features(w - other, epsilon) >= least - 1e-12).all()
+    assert kinks.least_shifts(w - shifts, epsilon) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("penalty", [L1(1e-4), ElasticNet(1e-4, 0.5), GroupL1(1e-4)])
+def test_changes_that_no_loss_sees_do_not_hold_a_fit_up(rng, penalty):
+    X = rng.standard_normal((600, 20))
+    y = (X @ rng.standard_normal((20, 8)) + rng.gumbel(size=(600, 8))).argmax(axis=1)
+    objective = Objective(X, y, penalty=penalty)
+    result = fit(objective, solver="lbfgs", tol=1e-6)
+    assert result.converged, result.message
+    assert result.n_passes < 110
+    assert objective.dual_gap(result.W, result.b) <= 1.01e-6 * result.value
+
+
+def test_damping_of_models_that_promise_too_much_saves_passes(monkeypatch):
+    n_passes = {}
+    for most_damped in (3, 0):
+        monkeypatch.setattr(quasi_newton, "_MOST_DAMPED", most_damped)
+        n_passes[most_damped] = 0.0
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            X = rng.standard_normal((3000, 12))
+            y = (X @ rng.standard_normal((12, 4)) + rng.gumbel(size=(3000, 4))).argmax(axis=1)
+            start = rng.standard_normal((4, 12))  # where probabilities near 0 and 1 hide the curvature
+            result = fit(Objective(X, y, penalty=L2(1e-6)), solver="lbfgs", tol=1e-6, init=start)
+            assert result.converged, result.message
+            n_passes[most_damped] += result.n_passes
+    assert n_passes[3] < 0.95 * n_passes[0]

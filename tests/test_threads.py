@@ -40,6 +40,6 @@ def test_results_are_joined_in_order_whoever_is_stopped(repository, tmp_path):
     source, program = tmp_path / "joint.c", tmp_path / "joint"
     source.write_text(PROGRAM)
     core = repository / "src" / "regcore"
-    command = [compiler, "-std=gnu11", "-pthread", f"-I{core}", source, core / "threads.c", "-o", program]
+    command = [compiler, "-std=gnu11", "-pthread", "-iquote", core, source, core / "threads.c", "-o", program]
     subprocess.run(command, check=True, timeout=60)
     assert subprocess.run([program], timeout=60).returncode == 0

@@ -706,6 +706,29 @@ class Objective:
         """Those rows of X, standardised, as a dense array (n_rows, n_features): `out`, or a new one."""
         return self._matrix.rows(rows, dtype, self._standardization, out)
 
+    @property
+    def _has_different_labels(self) -> bool:
+        return bool(self._y.min() != self._y.max())
+
+    def _dense_part(self, rows: slice, features: Array, out: Array) -> Array:
+        """Some features of some rows of a dense X, standardised: in out, or where they are."""
+        part: Array = self._matrix.parts[rows]
+        out = out[: len(part)]
+        is_whole = len(features) == self.n_features
+        is_packed = part.flags.c_contiguous and part.flags.aligned
+        if is_whole and is_packed and part.dtype == out.dtype and self.mean is None:
+            return part
+        if is_whole:
+            out[...] = part
+        elif part.dtype == out.dtype:
+            part.take(features, axis=1, out=out, mode="clip")
+        else:
+            out[...] = part.take(features, axis=1)
+        if self.mean is not None and self.scale is not None:
+            out -= self.mean[features].astype(out.dtype)
+            out /= self.scale[features].astype(out.dtype)
+        return out
+
     def _separates(self, W: Any, b: Any) -> bool:
         """Whether no loss bounds W: cross_entropy, and every sample's own score is the largest. One pass."""
         if self.loss is not Loss.CROSS_ENTROPY or self._is_soft or self.label_smoothing:

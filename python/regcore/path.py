@@ -16,6 +16,7 @@ from regcore.objective import Objective
 from regcore.penalties import from_estimator
 from regcore.solvers import SOLVERS, ConvergenceWarning, fit
 from regcore.solvers.newton_cd import Descent
+from regcore.solvers.newton_matrix import has_matrix
 from regcore.solvers.registry import choose
 from regcore.solvers.run import _max_iter as checked_max_iter
 from regcore.solvers.run import _tol as checked_tol
@@ -134,7 +135,7 @@ def regularization_path(
         converged=np.zeros(n_alphas, dtype=bool),
     )
     try:
-        if all(choose(objective) == "newton-cd" for objective in objectives):
+        if all(choose(objective) == "newton-cd" and not has_matrix(objective) for objective in objectives):
             _descend(path, objectives, W, b if fit_intercept else None, tol, max_iter)
         else:
             _fit_each(path, objectives, W, b, fit_intercept, tol, max_iter)

@@ -30,6 +30,7 @@ from regcore.objective import Objective
 from regcore.penalties import L2, Penalty
 from regcore.solvers import ConvergenceWarning, FitResult
 from regcore.solvers.curvature import Curvature, block_count
+from regcore.solvers.newton_matrix import has_matrix
 from regcore.solvers.registry import resolve_solver
 from regcore.solvers.run import Run, compute_dtype, start
 
@@ -368,10 +369,15 @@ class _Models:
                 if (p, k) not in self.runs:
                     self.start(p, k, ())
 
+    def _solver_of(self, objective: Objective) -> str:
+        """The solver of a model: "lbfgs", whose passes many share, where "auto" means Newton's matrix."""
+        name: str = self.settings["solver"]
+        return "lbfgs" if name == "auto" and has_matrix(objective) else name
+
     def _goes_apart(self, kind: Sequence[int]) -> bool:
         """Whether the chains of a kind gain nothing from a pass that other models share."""
         everything = self.folds[0]._with_penalty(self.penalties[kind[0]])
-        if not resolve_solver(self.settings["solver"], everything).asks:
+        if not resolve_solver(self._solver_of(everything), everything).asks:
             return True
         return everything._is_sparse and everything.n_outputs >= _MANY_OUTPUTS
 
@@ -434,7 +440,8 @@ class _Models:
             if tol and self.atol > tol * last.value > 0:
                 tol = self.atol / last.value
         objective = self.folds[k]._with_penalty(self.penalties[p])
-        run = start(objective, init=init, curvature=self.curvature, tol=tol, **self.settings)
+        settings = self.settings | {"solver": self._solver_of(objective)}
+        run = start(objective, init=init, curvature=self.curvature, tol=tol, **settings)
         self.runs[p, k] = run
         return run
 

@@ -132,6 +132,8 @@ cdef extern from "regcore.h" nogil:
                                  uint8_t *, rc_error *)
     rc_status rc_cholesky_solve(rc_dtype, const void *, int64_t, int64_t, const double *, int64_t,
                                 const rc_control *, double *, rc_error *)
+    rc_status rc_minimise_quadratic(const double *, int64_t, int64_t, const double *, double, double, double, double *,
+                                    int *, rc_error *)
     ctypedef struct rc_pairs:
         const double *const *steps
         const double *const *changes
@@ -1602,6 +1604,41 @@ def cholesky_solve(L, r, out, int n_threads):
                                    <const double *>cnp.PyArray_DATA(right), right.shape[0], &control,
                                    <double *>cnp.PyArray_DATA(target), &error)
     _check(status, &error)
+
+
+def minimise_quadratic(H, g, w, int64_t n_weights, double l1, double l2, double enough):
+    """Move w to the minimum of a quadratic model with a penalty on its first numbers; see regcore.h.
+
+    Parameters
+    ----------
+    H : float64 ndarray of shape (n, n), C-contiguous; symmetric
+    g, w : float64 ndarrays of shape (n,), C-contiguous
+        The slopes at w; w is written.
+    n_weights : int
+        How many numbers have the penalty.
+    l1, l2, enough : float
+
+    Returns
+    -------
+    bool
+        Whether H is positive definite to working precision; otherwise w is void.
+    """
+    cdef cnp.ndarray slopes = _dense(g, "g", (None,), np.float64)
+    cdef int64_t n = slopes.shape[0]
+    cdef cnp.ndarray matrix = _dense(H, "H", (n, n), np.float64)
+    cdef cnp.ndarray weights = _dense(w, "w", (n,), np.float64, True)
+    cdef int definite = 0
+    cdef rc_error error
+    cdef rc_status status
+    if not 0 <= n_weights <= n:
+        raise ValueError(f"n_weights must lie in [0, {n}]; got {n_weights}")
+    _apart(weights, (matrix, slopes))
+    with nogil:
+        status = rc_minimise_quadratic(<const double *>cnp.PyArray_DATA(matrix), n, n_weights,
+                                       <const double *>cnp.PyArray_DATA(slopes), l1, l2, enough,
+                                       <double *>cnp.PyArray_DATA(weights), &definite, &error)
+    _check(status, &error)
+    return bool(definite)
 
 
 # ---------------------------------------------------------------- quasi-Newton pairs

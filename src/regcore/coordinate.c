@@ -27,7 +27,7 @@
 #include "descent.h"
 
 enum {
-    GATHERED_ROWS = 256,     /* rows of a dense X whose columns are copied together */
+    GATHERED_ROWS = 256, /* rows of a dense X whose columns are copied together */
     MOST_HALVINGS = 40,
     MOST_NORM_STEPS = 50,
     DENSE_SHARE = 6, /* a column of CSR with more than this part of the samples is as fast dense, and can be centered */
@@ -325,8 +325,7 @@ static void choose_active(rc_coordinate *s, step *t)
             if (!is_active) continue;
             t->active[n++] = j;
             for (int64_t g = 0; g < width; g++)
-                t->moving[t->n_moving++] =
-                    (moving){&s->columns[column], w + g, first + g, t->curvature[j * width + g]};
+                t->moving[t->n_moving++] = (moving){&s->columns[column], w + g, first + g, t->curvature[j * width + g]};
         }
     }
     t->active_starts[n_lists] = n;
@@ -518,8 +517,8 @@ static void measure(const rc_coordinate *s, step *t, rc_coordinate_progress *out
                 const int64_t column = work->columns[j + i];
                 if (s->square[column] == 0) continue;
                 const double w = *weight_at(s, column, c);
-                out->violation = larger(
-                    out->violation, violation_of(slopes[i] + 2 * work->penalty.l2 * w, w, work->penalty.l1));
+                out->violation =
+                    larger(out->violation, violation_of(slopes[i] + 2 * work->penalty.l2 * w, w, work->penalty.l1));
                 t->numbers += (double)x[i]->n;
             }
         }

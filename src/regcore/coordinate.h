@@ -43,8 +43,7 @@ RC_INLINE double dense_slope(const rc_column *x, const rc_model_class *q, const 
     vdouble sum[2] = {d_set(0), d_set(0)}, square[2] = {d_set(0), d_set(0)};
     int64_t i = 0;
     if (curvature) {
-        for (; i + 2 * DOUBLES <= x->n; i += 2 * DOUBLES)
-            RC_UNROLL for (int u = 0; u < 2; u++)
+        for (; i + 2 * DOUBLES <= x->n; i += 2 * DOUBLES) RC_UNROLL for (int u = 0; u < 2; u++)
             {
                 const vdouble xi = wide_column(x, i + u * DOUBLES);
                 sum[u] += xi * wide_slope(q, form, i + u * DOUBLES);
@@ -234,8 +233,7 @@ static double column_spread(const void *x, const double *w, int64_t n_padded, do
 {
     vdouble sum[2] = {d_set(0), d_set(0)}, squares[2] = {d_set(0), d_set(0)};
     int64_t i = 0;
-    for (; i + 2 * DOUBLES <= n_padded; i += 2 * DOUBLES)
-        RC_UNROLL for (int u = 0; u < 2; u++)
+    for (; i + 2 * DOUBLES <= n_padded; i += 2 * DOUBLES) RC_UNROLL for (int u = 0; u < 2; u++)
         {
             const vdouble above = d_load_reals((const real *)x + i + u * DOUBLES) - shift;
             const vdouble share = d_load(w + i + u * DOUBLES) * above;

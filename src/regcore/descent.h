@@ -37,7 +37,8 @@ struct rc_coordinate {
     int64_t n_columns, capacity;
     int64_t *features;
     rc_column *columns;
-    int64_t *list, *list_starts; /* of the weights that take part in steps, as in rc_coordinate_work; list_starts (C + 1,) */
+    int64_t *list,
+        *list_starts; /* of the weights that take part in steps, as in rc_coordinate_work; list_starts (C + 1,) */
     int64_t list_capacity;
     double *shift, *square; /* (capacity,) */
     double *W;              /* (capacity, C) */

@@ -7,32 +7,26 @@
  * (shared_gradient), the threads walk through super-blocks of rows together: first they share the rows for the scores,
  * then the classes for the gradient.
  */
-#if defined(__linux__)
-#define _GNU_SOURCE
-#include <sys/mman.h>
-#endif
+#include "huge_pages.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "access.h"
+#include "by_features.h"
 #include "columns.h"
-#include "features.h"
 #include "plan.h"
 #include "poll.h"
 #include "threads.h"
 
 /* ---------------------------------------------------------------- memory */
 
-enum { HUGE_PAGE = 2 << 20 };
-
 static void *allocate(size_t bytes)
 {
     const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
     void *p = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-#if defined(__linux__)
-    if (p && bytes >= HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
-#endif
+    if (p && bytes >= HUGE_PAGE) ask_for_huge_pages(p, bytes);
     return p;
 }
 
@@ -82,11 +76,16 @@ typedef struct {
 
 typedef struct call call;
 
+/* Does a chunk of rows, and returns the one that the thread is to do next. */
+typedef int64_t chunk_task(call *c, int64_t chunk, int thread);
+
 /* Puts weight * dloss/dscore of a block of all models into S, adds to the models' values. */
 typedef void block_slopes(call *c, rc_scratch *s, int64_t first, int64_t n, rc_ahead *ahead, void *S, double *values);
 
 struct call {
     rc_plan plan;
+    chunk_task *task;
+    rc_counter chunks;
     block_slopes *slopes;
     const rc_dual_point *point; /* of rc_conjugate and rc_adjoint */
     const rc_parameters *parameters;
@@ -142,17 +141,38 @@ static rc_csr csr_of(const call *c)
     return (rc_csr){X->data, X->indices, X->indptr, X->dtype, X->index_dtype, X->nnz, occurring_of(c)};
 }
 
-/* What is read after rows [first, first + n) of a chunk that ends at `end`: the next block, where X is contiguous */
-static rc_ahead next_block(const rc_plan *p, int64_t first, int64_t n, int64_t end)
+/* What is read after rows [first, first + n) of a chunk that ends at `end`, where X is contiguous: the chunk's next
+ * block, or the first one of the chunk that the thread does next, which is chosen here. */
+static rc_ahead next_block(call *c, int64_t first, int64_t n, int64_t end, int64_t *next_chunk)
 {
+    const rc_plan *p = &c->plan;
     const rc_matrix *X = &p->problem->X;
     const int64_t row_bytes = p->D * rc_item_size(X->dtype);
     const char *base = X->data;
-    if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || first + n >= end)
+    int64_t next = first + n;
+    if (next >= end) {
+        *next_chunk = rc_counter_next(&c->chunks);
+        next = rc_chunk_start(p, *next_chunk);
+        end = rc_chunk_start(p, *next_chunk + 1);
+    }
+    if (p->sparse || p->rows.index || p->rows.step * X->row_stride != row_bytes || next >= end)
         return (rc_ahead){base, base, 0};
-    const int64_t next = first + n, stop = next + n < end ? next + n : end;
+    const int64_t stop = next + p->block < end ? next + p->block : end;
     return (rc_ahead){base + rc_row_at(&p->rows, next) * X->row_stride,
                       base + rc_row_at(&p->rows, stop) * X->row_stride, p->prefetch_step};
+}
+
+static void walk_chunks(void *context, int64_t task, int thread)
+{
+    call *c = context;
+    (void)task;
+    for (int64_t chunk = rc_counter_next(&c->chunks); chunk < c->plan.n_chunks;) chunk = c->task(c, chunk, thread);
+}
+
+static void do_chunks(call *c, chunk_task *task)
+{
+    c->task = task;
+    rc_parallel_for(c->n_threads, c->n_threads, walk_chunks, c);
 }
 
 /* Loads rows [first, first + n) and computes their scores. */
@@ -339,12 +359,12 @@ static void join_sums(void *context, int buffer)
         p->k->flush(sums->G, p->MC, p->D, p->gradient_view == BY_ROWS ? &p->shape : NULL, sums->unit, c->total);
 }
 
-static void evaluate_chunk(void *context, int64_t chunk, int thread)
+static int64_t evaluate_chunk(call *c, int64_t chunk, int thread)
 {
-    call *c = context;
     const rc_plan *p = &c->plan;
     rc_scratch *s = &c->scratch[thread];
     const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
+    int64_t next_chunk = -1;
     double *values = c->chunk_values + chunk * p->M;
 
     const int with_gradient = c->out->grad_W || c->out->grad_b;
@@ -359,7 +379,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
     if (sums && p->sparse) clear_sparse_gradient(c, chunk);
     for (int64_t first = start; first < end && !rc_flag_raised(&c->stop) && !rc_flag_raised(&c->not_finite);) {
         const int64_t n = end - first < p->block ? end - first : p->block;
-        rc_ahead ahead = next_block(p, first, n, end);
+        rc_ahead ahead = next_block(c, first, n, end, &next_chunk);
         c->slopes(c, s, first, n, &ahead, s->S, values);
         if (sums) {
             const int64_t padded = round_up(n, p->k->lanes);
@@ -374,6 +394,7 @@ static void evaluate_chunk(void *context, int64_t chunk, int thread)
         first += n;
     }
     if (sums) rc_joint_leave(&c->joint, chunk, buffer, join_sums, c);
+    return next_chunk < 0 ? rc_counter_next(&c->chunks) : next_chunk;
 }
 
 /* ---------------------------------------------------------------- super-blocks, one gradient for all threads */
@@ -450,7 +471,7 @@ static void evaluate_super_blocks(call *c)
 
 /* ---------------------------------------------------------------- parameters in, gradient out */
 
-enum { TASK_FEATURES = 8 * FEATURE_RUN };
+enum { TASK_FEATURES = 8 * FEATURE_RUN, TASK_NUMBERS = 1 << 17 };
 
 static int64_t feature_tasks(int64_t n_features) { return (n_features + TASK_FEATURES - 1) / TASK_FEATURES; }
 
@@ -579,6 +600,18 @@ static void finish_sparse(void *context, int64_t task, int thread)
         finish_sparse_run(c, first + d, left - d < FEATURE_RUN ? left - d : FEATURE_RUN, thread);
 }
 
+/* Of dense problems: a run of outputs, so long that it repays a thread */
+static int64_t outputs_of_task(const rc_plan *p) { return 1 + TASK_NUMBERS / p->D; }
+
+static void finish_outputs(void *context, int64_t task, int thread)
+{
+    const call *c = context;
+    const rc_plan *p = &c->plan;
+    const int64_t n = outputs_of_task(p), end = p->MC < (task + 1) * n ? p->MC : (task + 1) * n;
+    (void)thread;
+    for (int64_t i = task * n; i < end; i++) finish_features(c, i, 0, p->D, c->total + i * p->D);
+}
+
 static void finish_gradient(call *c)
 {
     const rc_plan *p = &c->plan;
@@ -595,7 +628,7 @@ static void finish_gradient(call *c)
     if (p->sparse)
         rc_parallel_for(feature_tasks(p->D), c->n_threads, finish_sparse, c);
     else
-        for (int64_t i = 0; i < p->MC; i++) finish_features(c, i, 0, p->D, c->total + i * p->D);
+        rc_parallel_for((p->MC + outputs_of_task(p) - 1) / outputs_of_task(p), c->n_threads, finish_outputs, c);
     if (q->penalty.group != 0)
         for (int64_t m = 0; m < p->M; m++)
             p->k->group_gradient(offset(q->W, m * p->C * p->D, size), p->C, p->D, q->penalty.group,
@@ -797,8 +830,7 @@ static rc_status find_scales(const rc_problem *problem, const rc_rows *rows, con
 {
     for (int64_t m = 0; m < problem->n_models; m++) {
         const double sum = parameters->weight_sums ? parameters->weight_sums[m] : sum_weights(problem, rows, m);
-        if (!(sum > 0))
-            return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
+        if (!(sum > 0)) return fail(error, RC_ERROR_ARGUMENT, "sample_weight", "must not sum to zero over the rows");
         scale[m] = 1 / sum;
     }
     return RC_OK;
@@ -829,7 +861,7 @@ static rc_status evaluate(const rc_problem *problem, const rc_rows *rows, const 
         if (p->shared_gradient)
             evaluate_super_blocks(&c);
         else
-            rc_parallel_for(p->n_chunks, c.n_threads, evaluate_chunk, &c);
+            do_chunks(&c, evaluate_chunk);
         if (rc_flag_raised(&c.stop))
             status = fail(error, RC_INTERRUPTED, "", "interrupted");
         else if (rc_flag_raised(&c.not_finite))
@@ -886,8 +918,7 @@ static rc_status adjoint_by_features(const rc_problem *problem, const rc_rows *r
     double *scale = malloc((size_t)problem->n_models * sizeof *scale);
     if (!scale) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
     status = find_scales(problem, rows, parameters, scale, error);
-    if (status == RC_OK)
-        status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
+    if (status == RC_OK) status = rc_adjoint_by_features(problem, rows, parameters, control, u, u_stride, scale, out);
     free(scale);
     if (status == RC_ERROR_MEMORY) return fail(error, status, "", "out of memory");
     return status == RC_INTERRUPTED ? fail(error, status, "", "interrupted") : status;
@@ -899,7 +930,8 @@ rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_pa
     rc_parameters q = *parameters;
     q.W = q.b = NULL;
     q.penalty = (rc_penalty){0, 0, 0};
-    if (rc_shares_features(problem, rows)) return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
+    if (rc_shares_features(problem, rows))
+        return adjoint_by_features(problem, rows, &q, control, u, u_stride, out, error);
     const rc_dual_point point = {u, u_stride, NULL, NULL, NULL};
     rc_gradient slopes = {NULL, out->grad_W, out->grad_b};
     return evaluate(problem, rows, &q, control, block_adjoint, &point, &slopes, error);
@@ -907,25 +939,25 @@ rc_status rc_adjoint(const rc_problem *problem, const rc_rows *rows, const rc_pa
 
 /* ---------------------------------------------------------------- prediction */
 
-static void predict_chunk(void *context, int64_t chunk, int thread)
+static int64_t predict_chunk(call *c, int64_t chunk, int thread)
 {
-    call *c = context;
     const rc_plan *p = &c->plan;
     const rc_prediction *out = c->prediction;
     rc_scratch *s = &c->scratch[thread];
     const size_t size = p->k->real_size;
     const int64_t start = rc_chunk_start(p, chunk), end = rc_chunk_start(p, chunk + 1);
     const int64_t n_probabilities = p->C > 1 ? p->C : 2;
+    int64_t next_chunk = -1;
 
     poll_host(c, thread);
     for (int64_t first = start, n; first < end && !rc_flag_raised(&c->stop); first += n) {
         n = end - first < p->block ? end - first : p->block;
         const int64_t padded = round_up(n, p->k->lanes);
-        rc_ahead ahead = next_block(p, first, n, end);
+        rc_ahead ahead = next_block(c, first, n, end, &next_chunk);
         block_scores(c, s, first, n, &ahead, s->S);
         if (p->k->check_scores(s->S, p->ld, p->MC, n) != 0) {
             rc_flag_raise(&c->not_finite);
-            return;
+            break;
         }
         if (out->scores)
             p->k->store_scores(s->S, p->ld, p->MC, n, (char *)out->scores + first * out->scores_stride,
@@ -946,6 +978,7 @@ static void predict_chunk(void *context, int64_t chunk, int thread)
             }
         }
     }
+    return next_chunk < 0 ? rc_counter_next(&c->chunks) : next_chunk;
 }
 
 rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_parameters *parameters,
@@ -957,7 +990,7 @@ rc_status rc_predict(const rc_problem *problem, const rc_rows *rows, const rc_pa
     status = begin(&c, problem, rows, parameters, control, 0);
     if (status == RC_OK) {
         c.prediction = out;
-        rc_parallel_for(c.plan.n_chunks, c.n_threads, predict_chunk, &c);
+        do_chunks(&c, predict_chunk);
         if (rc_flag_raised(&c.stop))
             status = fail(error, RC_INTERRUPTED, "", "interrupted");
         else if (rc_flag_raised(&c.not_finite))

@@ -21,6 +21,8 @@
  * The order is a new permutation in each epoch.  A sample whose slopes did not change sleeps for 1, 3, 7, ... 31
  * epochs; that is all the shrinking there is, and since a certificate sums over all samples, no proof depends on it.
  */
+#include "huge_pages.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,7 @@ enum {
     SPARSE_ROWS = 64, /* a call */
     N_BLOCKS = 2,     /* of samples, each with weights of its own; fixed, as the bits depend on it */
     JOINS = 4,        /* of the blocks' weights in an epoch */
+    SMOOTH_JOINS = 2, /* the same of a smooth loss, whose steps are shorter */
     TILE = 16,
     PREFETCHED = 2, /* loads ahead */
     SAMPLES_PER_POLL = 1 << 16
@@ -57,6 +60,7 @@ struct rc_dual {
     rc_dual_work work;
     int64_t n_blocks;
     rc_dual_work blocks[N_BLOCKS]; /* where there are several */
+    int64_t joins;                 /* of them in an epoch */
     int are_split;                 /* whether their A is that of the whole */
     int is_averaged;               /* whether the centres of a run are summed: a smooth loss has no use for it */
     rc_csr csr;
@@ -328,7 +332,7 @@ static void recentre(rc_dual *s, int n_threads)
 static rc_status one_epoch(rc_dual *s, const rc_control *control, struct timespec *polled, int64_t *n_visits,
                            rc_error *error)
 {
-    const int64_t n = make_order(s), parts = s->n_blocks > 1 ? JOINS * s->n_blocks : 1;
+    const int64_t n = make_order(s), parts = s->n_blocks > 1 ? s->joins * s->n_blocks : 1;
     visit v = {.s = s, .control = control, .polled = polled};
     s->epoch++;
     s->work.gap = 0;
@@ -822,6 +826,7 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
     w->loss = problem->loss;
     w->C = s->C;
     s->is_averaged = problem->loss != RC_CROSS_ENTROPY;
+    s->joins = problem->loss == RC_CROSS_ENTROPY ? SMOOTH_JOINS : JOINS;
     s->n_blocks = 1;
     if (s->sparse) {
         for (int64_t c = 0; c < s->C;) {
@@ -843,12 +848,15 @@ rc_status rc_dual_create(const rc_problem *problem, const rc_dual_options *optio
         s->run = by_columns ? MOST_LOADED : 1;
     }
     const size_t bytes = (layout(s, NULL) + 127) / 64 * 64;
-    s->memory = calloc(bytes + 64, 1); /* whoever needs a page first pays for it */
+    const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    s->memory = calloc(bytes + alignment, 1); /* whoever needs a page first pays for it */
     if (!s->memory) {
         free(s);
         return fail(error, RC_ERROR_MEMORY, "", "out of memory");
     }
-    layout(s, s->memory + (64 - (uintptr_t)s->memory % 64));
+    char *start = s->memory + (alignment - (uintptr_t)s->memory % alignment);
+    ask_for_huge_pages(start, bytes);
+    layout(s, start);
     for (int64_t d = 0; d < s->D && s->factor; d++) s->factor[d] = 1 / options->scale[d];
     for (int64_t r = 0; r < s->load && !s->sparse; r++)
         s->row_pointers[r] = offset(s->rows, r * w->ldw, s->k->real_size);

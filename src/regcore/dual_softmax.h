@@ -25,7 +25,7 @@
 enum { SOFTMAX_STEPS = 50 };
 #define SOFTMAX_TOLERANCE 1e-2 /* of a sample's step */
 #define SOFTMAX_ROUNDING (RC_REAL_BITS == 32 ? 4e-6 : 1e-14)
-#define NO_CLASS REAL_C(-1e30)    /* a score */
+#define NO_CLASS REAL_C(-1e30)     /* a score */
 #define SMALLEST_SUM REAL_C(1e-30) /* of two probabilities */
 
 RC_INLINE int64_t whole_vectors(int64_t C) { return (C + LANES - 1) / LANES * LANES; }
@@ -127,8 +127,7 @@ static int solve_softmax(rc_dual_work *w, int64_t i, double q_wide, double *RC_R
             if (missing <= SOFTMAX_TOLERANCE * SOFTMAX_TOLERANCE * v_total(moved)) break;
             if (value > lowest + SOFTMAX_ROUNDING * (1 + fabs(lowest)) && length > SOFTMAX_ROUNDING) {
                 length /= 2; /* too far */
-                for (int64_t j = 0; j < n; j += LANES)
-                    v_store(r + j, v_load(r + j) - (real)length * v_load(step + j));
+                for (int64_t j = 0; j < n; j += LANES) v_store(r + j, v_load(r + j) - (real)length * v_load(step + j));
                 continue;
             }
         }

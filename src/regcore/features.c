@@ -7,7 +7,7 @@
  * column; what is read too much there meets slopes of zero.  The last columns of a strip are packed instead, since the
  * memory may end with them.  Rows are read in place where their type allows it; everything else is packed.
  */
-#include "features.h"
+#include "by_features.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +17,13 @@
 #include "threads.h"
 
 enum {
-    STRIP = 256,             /* features of a task */
-    ROW_RUN = 128,           /* rows whose float32 sums join in double */
-    COLUMN_RUN = 512,        /* the same with the lanes along the rows */
-    MOST_SCORES = 64,        /* slopes of a row */
-    MOST_ROWS = 1 << 16,     /* their slopes are held */
-    PACKED_COLUMNS = 16,     /* at the end of a strip */
-    WORK_PER_THREAD = 1 << 18, /* multiply-adds that repay waking a thread */
+    STRIP = 256,               /* features of a task */
+    ROW_RUN = 128,             /* rows whose float32 sums join in double */
+    COLUMN_RUN = 512,          /* the same with the lanes along the rows */
+    MOST_SCORES = 64,          /* slopes of a row */
+    MOST_ROWS = 1 << 16,       /* their slopes are held */
+    PACKED_COLUMNS = 16,       /* at the end of a strip */
+    WORK_PER_THREAD = 2 << 20, /* multiply-adds that repay waking a thread, and the wait for one that is busy */
     ALIGNMENT = 64
 };
 
@@ -199,7 +199,7 @@ static void *carve(char *memory, size_t *used, int64_t n, size_t size)
 static size_t layout(call *c, int n_threads, char *memory, void **y, void **w, void **T)
 {
     const size_t size = c->k->real_size;
-    const int64_t packed = c->by_columns ? (c->is_direct ? PACKED_COLUMNS : 2 * STRIP) * c->column_ld
+    const int64_t packed = c->by_columns  ? (c->is_direct ? PACKED_COLUMNS : 2 * STRIP) * c->column_ld
                            : c->is_direct ? 0
                                           : c->run * c->row_ld;
     const int64_t longest = 2 * STRIP > c->run ? 2 * STRIP : c->run;

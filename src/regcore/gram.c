@@ -24,8 +24,10 @@ enum {
 };
 
 typedef struct {
-    int64_t n, ld; /* weights and intercepts that move */
-    double *H;     /* (n, ld) */
+    const rc_kernels *k;
+    double l1;
+    int64_t n, n_weights, ld; /* weights and, after them, intercepts that move */
+    double *H;                /* (n, ld) */
     double *g, *w, *before, *z, *h;
     double *factor; /* (n, ld) */
     double *x;
@@ -121,16 +123,17 @@ static int make_system(rc_coordinate *s, const rc_control *control, step *t, sys
     return 0;
 }
 
-static void move_along(const rc_coordinate *s, system_of_weights *y, int64_t j, double delta)
+static void move_along(system_of_weights *y, int64_t j, double delta)
 {
     const rc_pair row = {.s = y->H + j * y->ld};
-    s->wide->pair_add(&row, delta, y->ld, y->g);
+    y->k->pair_add(&row, delta, y->ld, y->g);
 }
 
 /* A visit to every weight and intercept; whether all signs are what they were */
-static int sweep_system(const rc_coordinate *s, system_of_weights *y, const step *t, int64_t n_weights, double *moved)
+static int sweep_system(system_of_weights *y, double *moved)
 {
-    const double l1 = t->todo->penalty.l1;
+    const int64_t n_weights = y->n_weights;
+    const double l1 = y->l1;
     int same = 1;
     *moved = 0;
     for (int64_t j = 0; j < y->n; j++) {
@@ -141,15 +144,15 @@ static int sweep_system(const rc_coordinate *s, system_of_weights *y, const step
         if (j < n_weights && (w > 0) - (w < 0) != (to > 0) - (to < 0)) same = 0;
         *moved = larger(*moved, h * delta * delta);
         y->w[j] = to;
-        move_along(s, y, j, delta);
+        move_along(y, j, delta);
     }
     return same;
 }
 
 /* The factor of the matrix of the support, by blocks of rows from the top; 0: it is singular to working precision */
-static int factor_support(const rc_coordinate *s, system_of_weights *y, int64_t n)
+static int factor_support(system_of_weights *y, int64_t n)
 {
-    const rc_kernels *k = s->wide;
+    const rc_kernels *k = y->k;
     double *L = y->factor, scratch[BLOCK * BLOCK];
     for (int64_t i = 0; i < n; i++) {
         const double *row = y->H + y->support[i] * y->ld;
@@ -174,20 +177,21 @@ static int factor_support(const rc_coordinate *s, system_of_weights *y, int64_t 
 }
 
 /* Towards the minimum for the signs as they are; 0: there is no way */
-static int solve_for_signs(const rc_coordinate *s, system_of_weights *y, const step *t, int64_t n_weights)
+static int solve_for_signs(system_of_weights *y)
 {
-    const double l1 = t->todo->penalty.l1;
+    const int64_t n_weights = y->n_weights;
+    const double l1 = y->l1;
     int64_t n = 0, hit = -1;
     for (int64_t j = 0; j < y->n; j++)
         if (l1 == 0 || j >= n_weights || y->w[j] != 0) y->support[n++] = j;
     if (n == 0) return 1;
-    if (!factor_support(s, y, n)) return 0;
+    if (!factor_support(y, n)) return 0;
     for (int64_t i = 0; i < n; i++) {
         const int64_t j = y->support[i];
         y->x[i] = -(y->g[j] + (j >= n_weights ? 0 : y->w[j] > 0 ? l1 : -l1));
     }
-    s->wide->solve_lower(y->factor, y->ld, n, y->x);
-    s->wide->solve_upper(y->factor, y->ld, n, y->x);
+    y->k->solve_lower(y->factor, y->ld, n, y->x);
+    y->k->solve_upper(y->factor, y->ld, n, y->x);
     double share = 1;
     for (int64_t i = 0; i < n; i++) {
         const int64_t j = y->support[i];
@@ -200,7 +204,19 @@ static int solve_for_signs(const rc_coordinate *s, system_of_weights *y, const s
         const int64_t j = y->support[i];
         const double to = j == hit ? 0 : y->w[j] + share * y->x[i], delta = to - y->w[j];
         y->w[j] = to;
-        if (delta != 0) move_along(s, y, j, delta);
+        if (delta != 0) move_along(y, j, delta);
+    }
+    return 1;
+}
+
+/* To the minimum; 0: the matrix is not positive definite */
+static int solve_system(system_of_weights *y, double enough)
+{
+    for (int64_t i = 0; i < MOST_SWEEPS; i++) {
+        double moved;
+        const int same = sweep_system(y, &moved);
+        if (moved <= enough) break;
+        if (same && !solve_for_signs(y)) return 0;
     }
     return 1;
 }
@@ -218,18 +234,15 @@ rc_gram_end rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step
         s->gram = memory;
         s->gram_size = (int64_t)bytes;
     }
-    layout(&y, t->n_moving, s->ld,
-           (char *)s->gram + (ALIGNMENT - (uintptr_t)s->gram % ALIGNMENT) % ALIGNMENT);
+    layout(&y, t->n_moving, s->ld, (char *)s->gram + (ALIGNMENT - (uintptr_t)s->gram % ALIGNMENT) % ALIGNMENT);
     if (make_system(s, control, t, &y)) return GRAM_STOPPED;
     for (int64_t j = 0; j < n_weights && l2 > 0; j++) y.g[j] += 2 * l2 * y.w[j];
     memcpy(y.before, y.w, (size_t)y.n * sizeof(double));
-    for (int64_t i = 0; i < MOST_SWEEPS; i++) {
-        double moved;
-        const int same = sweep_system(s, &y, t, n_weights, &moved);
-        if (moved <= enough) break;
-        /* a model that curves downwards by rounding: probabilities of one and the like */
-        if (same && !solve_for_signs(s, &y, t, n_weights)) return GRAM_UNFIT;
-    }
+    y.k = s->wide;
+    y.l1 = t->todo->penalty.l1;
+    y.n_weights = n_weights;
+    /* a model that curves downwards by rounding: probabilities of one and the like */
+    if (!solve_system(&y, enough)) return GRAM_UNFIT;
     for (int64_t j = 0; j < y.n; j++) {
         const moving *m = &t->moving[j];
         if (y.w[j] == y.before[j]) continue;
@@ -239,4 +252,32 @@ rc_gram_end rc_descent_by_gram(rc_coordinate *s, const rc_control *control, step
         t->numbers += (double)m->x->n;
     }
     return GRAM_DONE;
+}
+
+rc_status rc_minimise_quadratic(const double *H, int64_t n, int64_t n_weights, const double *g, double l1, double l2,
+                                double enough, double *w, int *is_definite, rc_error *error)
+{
+    system_of_weights y;
+    const size_t bytes = layout(&y, n, 0, NULL) + ALIGNMENT;
+    char *memory = malloc(bytes);
+    if (!memory) return fail(error, RC_ERROR_MEMORY, "", "out of memory");
+    layout(&y, n, 0, memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT);
+    y.k = rc_kernels_for(RC_FLOAT64);
+    y.l1 = l1;
+    y.n_weights = n_weights;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(y.H + i * y.ld, H + i * n, (size_t)n * sizeof(double));
+        for (int64_t j = n; j < y.ld; j++) y.H[i * y.ld + j] = 0;
+        y.w[i] = w[i];
+        y.g[i] = g[i];
+        if (i >= n_weights) continue;
+        y.H[i * y.ld + i] += 2 * l2;
+        y.g[i] += 2 * l2 * w[i];
+    }
+    int has_diagonal = 1;
+    for (int64_t i = 0; i < n; i++) has_diagonal &= y.H[i * y.ld + i] > 0;
+    *is_definite = has_diagonal && solve_system(&y, enough);
+    memcpy(w, y.w, (size_t)n * sizeof(double));
+    free(memory);
+    return RC_OK;
 }

@@ -302,8 +302,8 @@ typedef struct {
     void (*sum_csr)(const double *slopes, int64_t row, int64_t C, const rc_csr *x, const double *factor, double *total);
 
     /* --- coordinate descent: see coordinate.h. The slope of the model along a column, and its curvature (NULL: not
-     * wanted); a step along it; out += factor x; out = h x; the weighted sums of x and x^2; values = factor (values - center); what is
-     * wanted of the slopes of all weights */
+     * wanted); a step along it; out += factor x; out = h x; the weighted sums of x and x^2; values = factor (values -
+     * center); what is wanted of the slopes of all weights */
     double (*column_slope)(const rc_column *x, const rc_model_class *q, double *curvature);
     void (*column_step)(const rc_column *x, const rc_model_class *q, double delta);
     void (*column_add)(const rc_column *x, double factor, double *out);

@@ -23,7 +23,7 @@
 #include "kernels.h"
 #include "simd.h"
 
-#define LOSS_VECTORS (RC_VECTOR_BYTES == 64 ? 2 : 1) /* vectors of rows that a loss works on at once */
+#define LOSS_VECTORS (RC_VECTOR_BYTES == 64 ? 4 : 1) /* vectors of rows that a loss works on at once, at most */
 #define CLASS_RUN 32 /* a float32 sum over the classes starts anew after so many: its error grows with their number */
 
 /* Makes the block loss `name` from name##_rows, which handles one vector of rows: s[c*ld] are their scores of class c,
@@ -135,11 +135,15 @@ RC_INLINE double cross_entropy_block(const int turns, void *S, int64_t ld, int64
     vreal zero_if_finite[LOSS_VECTORS];
     for (int i = 0; i < LOSS_VECTORS; i++) zero_if_finite[i] = v_set(0);
     int64_t r = 0;
-    for (; r + LOSS_VECTORS * LANES <= n_padded; r += LOSS_VECTORS * LANES)
-        sum += cross_entropy_rows(LOSS_VECTORS, turns, (real *)S + r, ld, C, label + r, weight + r, row + r,
-                                  zero_if_finite);
-    for (; r < n_padded; r += LANES)
-        sum += cross_entropy_rows(1, turns, (real *)S + r, ld, C, label + r, weight + r, row + r, zero_if_finite);
+#define CROSS_ENTROPY_ROWS(n)                                                                                          \
+    for (; r + (n) * LANES <= n_padded; r += (n) * LANES)                                                              \
+        sum += cross_entropy_rows(n, turns, (real *)S + r, ld, C, label + r, weight + r, row + r, zero_if_finite);
+#if RC_VECTOR_BYTES == 64
+    CROSS_ENTROPY_ROWS(LOSS_VECTORS)
+    CROSS_ENTROPY_ROWS(LOSS_VECTORS / 2)
+#endif
+    CROSS_ENTROPY_ROWS(1)
+#undef CROSS_ENTROPY_ROWS
     for (int i = 0; i < LOSS_VECTORS; i++) *check += w_sum(v_widen(zero_if_finite[i]));
     return w_sum(sum);
 }
@@ -358,8 +362,7 @@ RC_INLINE double check_row(const real *x, int64_t n)
 static double check_scores(const void *S, int64_t ld, int64_t C, int64_t n)
 {
     double check = 0;
-    for (int64_t c = 0; c < C; c++)
-        check += check_row((const real *)S + c * ld, n);
+    for (int64_t c = 0; c < C; c++) check += check_row((const real *)S + c * ld, n);
     return check;
 }
 

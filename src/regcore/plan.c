@@ -6,12 +6,13 @@
 #include "columns.h"
 
 enum {
-    BLOCK_BYTES = 208 << 10, /* of X in a block: it must stay in L2 between its two uses, */
-    SCORE_BYTES = 10 << 10,  /* and its scores in L1 if they are few */
-    COLUMN_BYTES = 128 << 10,
-    TRANSPOSED_BYTES = 256 << 10,
-    MANY_CLASSES = 64,    /* from here on rows are packed and their scores transposed */
-    CLASSES_AT_ONCE = 12, /* scores by rows read a row once for so many */
+    BLOCK_BYTES = 128 << 10,      /* of X in a block: it must stay in L2 between its two uses; */
+    ROWS_A_CLASS = 4,             /* at least so many rows, */
+    LARGEST_BYTES = 208 << 10,    /* if they are no more than this, */
+    SCORE_BYTES = 10 << 10,       /* and a few classes' scores stay in L1 */
+    TRANSPOSED_BYTES = 256 << 10, /* of a block of many classes */
+    MANY_CLASSES = 64,            /* from here on rows are packed and their scores transposed */
+    CLASSES_AT_ONCE = 12,         /* scores by rows read a row once for so many */
     MOST_BLOCK_ROWS = 512,
     CACHE_LINE = 64,
     L1_LINES = 64,                /* so many lines apart, numbers are in the same set of L1, */
@@ -90,13 +91,15 @@ static void choose_views(rc_plan *plan, rc_dtype real)
     }
 }
 
-/* Most rows of a block. W and G are read for each: those of many classes are large. */
+/* Most rows of a block: the more classes, the more rows must share what it takes to read W and to update G. */
 static int64_t block_rows(const rc_plan *plan)
 {
-    const int64_t size = (int64_t)plan->k->real_size, row = size * plan->D;
-    if (plan->scores_view == BY_COLUMNS) return COLUMN_BYTES / row;
+    const int64_t size = (int64_t)plan->k->real_size, row = size * plan->D, usual = BLOCK_BYTES / row;
+    if (plan->scores_view == BY_COLUMNS) return usual;
     if (plan->scores_view == BY_TRANSPOSED_ROWS) return TRANSPOSED_BYTES / row;
-    return BLOCK_BYTES / row < SCORE_BYTES / (size * plan->MC) ? BLOCK_BYTES / row : SCORE_BYTES / (size * plan->MC);
+    const int64_t rows = clamp(ROWS_A_CLASS * plan->MC, usual, LARGEST_BYTES / row),
+                  most = SCORE_BYTES / (size * plan->MC);
+    return rows < most ? rows : most;
 }
 
 /* The length of a row of packed W and G. Pieces of the rows of several classes are read side by side, so that they

@@ -14,7 +14,7 @@
 #include "poll.h"
 #include "threads.h"
 
-enum { CHUNK = 1024, BLOCK = 16, STRIP = 128, WORK_PER_THREAD = 1 << 17 };
+enum { CHUNK = 1024, BLOCK = 16, STRIP = 128, WORK_PER_THREAD = 1 << 20 };
 
 typedef struct {
     const rc_problem *problem;

@@ -27,17 +27,22 @@ __attribute__((constructor)) static void watch_fork(void) { pthread_atfork(NULL,
 
 /* ---------------------------------------------------------------- tasks */
 
+int64_t rc_counter_next(rc_counter *counter)
+{
+    return atomic_fetch_add_explicit(&counter->next, 1, memory_order_relaxed);
+}
+
 typedef struct {
     rc_task *task;
     void *context;
     int64_t n_tasks;
-    atomic_llong next;
+    rc_counter next;
 } job;
 
 static void work(job *j, int thread)
 {
     for (;;) {
-        const int64_t i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
+        const int64_t i = rc_counter_next(&j->next);
         if (i >= j->n_tasks) return;
         j->task(j->context, i, thread);
     }
@@ -120,7 +125,7 @@ int rc_default_threads(void)
 #endif
 }
 
-/* ---------------------------------------------------------------- joints and flags */
+/* ---------------------------------------------------------------- joints, counters and flags */
 
 static void pause_a_little(int *spins)
 {

@@ -36,6 +36,12 @@ void rc_joint_init(rc_joint *joint, int n_buffers, void *memory);
 int rc_joint_take(rc_joint *joint, int64_t task);
 void rc_joint_leave(rc_joint *joint, int64_t task, int buffer, void (*join)(void *context, int buffer), void *context);
 
+/* Hands out 0, 1, 2, ... to whoever asks. Starts as {0}. */
+typedef struct {
+    atomic_llong next;
+} rc_counter;
+int64_t rc_counter_next(rc_counter *counter);
+
 /* A flag that any thread raises and others read. Starts as {0}. */
 typedef struct {
     atomic_int raised;

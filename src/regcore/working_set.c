@@ -43,14 +43,13 @@ static void sum_slopes(rc_coordinate *s)
 rc_status rc_coordinate_look(rc_coordinate *s, const rc_control *control, rc_error *error)
 {
     const rc_rows all = {NULL, 0, 1, s->N};
-    const rc_parameters parameters = {
-        .real = s->options.real, .center = s->options.center, .scale = s->options.scale};
+    const rc_parameters parameters = {.real = s->options.real, .center = s->options.center, .scale = s->options.scale};
     if (!s->has_point) return fail(error, RC_ERROR_ARGUMENT, "W", "has not been set");
     if (!has_room(s)) return no_memory(error);
     rc_coordinate_slopes(s, s->u);
     rc_gradient out = {NULL, s->V, NULL};
-    const rc_status status = rc_adjoint(&s->problem, &all, &parameters, control, s->u,
-                                        s->C * (int64_t)s->k->real_size, &out, error);
+    const rc_status status =
+        rc_adjoint(&s->problem, &all, &parameters, control, s->u, s->C * (int64_t)s->k->real_size, &out, error);
     if (status != RC_OK) return status;
     sum_slopes(s);
     if (s->k->check_scores(s->V, s->D, s->C, s->D) == 0) return RC_OK;
@@ -152,8 +151,7 @@ static double group_excess(const rc_coordinate *s, const void *given, const void
             double v = h->shrink * real_at(s, s->V, c * s->D + d);
             if (given && s->C == 1) v += real_at(s, given, d);
             if (given && s->C > 1)
-                v += h->gain[c] * real_at(s, given, d) -
-                     h->lose[c] * gained * real_at(s, class_sums, c * s->D + d);
+                v += h->gain[c] * real_at(s, given, d) - h->lose[c] * gained * real_at(s, class_sums, c * s->D + d);
             square += v * v;
         }
         const double norm = sqrt(square), beyond = norm > group ? norm - group : 0;
@@ -173,8 +171,8 @@ static double conjugate(const rc_coordinate *s, const shift *h, double scale)
     for (int64_t c = 0; c < s->C; c++)
         for (int64_t i = 0; i < s->ld; i++) u[c * s->ld + i] = s->gradient[c * s->ld + i] * s->inverse[i];
     if (s->is_soft) return k->soft_conjugate(u, s->ld, s->C, s->ld, s->targets, s->ld, s->weight, &by);
-    return (s->C == 1 ? k->binary_conjugate : k->conjugate)[s->problem.loss](u, s->ld, s->C, s->ld, s->label,
-                                                                             s->weight, &by);
+    return (s->C == 1 ? k->binary_conjugate : k->conjugate)[s->problem.loss](u, s->ld, s->C, s->ld, s->label, s->weight,
+                                                                             &by);
 }
 
 rc_status rc_coordinate_gap(rc_coordinate *s, const rc_penalty *penalty, double value, const void *class_sums,
@@ -196,12 +194,12 @@ rc_status rc_coordinate_gap(rc_coordinate *s, const rc_penalty *penalty, double 
     const void *given = s->options.intercept && has_given(s, class_sums, &h) ? s->given : NULL;
     double gained = 0, most = 0, squares = 0;
     for (int64_t c = 0; c < n; c++) gained += h.gain[c];
-    if (penalty->group > 0)
-        most = group_excess(s, given, class_sums, &h, gained, penalty->group, &squares);
+    if (penalty->group > 0) most = group_excess(s, given, class_sums, &h, gained, penalty->group, &squares);
     for (int64_t c = 0; c < s->C && penalty->group == 0; c++) {
         const double lost = s->C > 1 ? h.lose[c] * gained : 0, gain = s->C > 1 ? h.gain[c] : 1;
-        most = larger(most, s->k->slope_excess(offset(s->V, c * D, size), given, given ? offset(class_sums, c * D, size) : NULL, h.shrink,
-                                             gain, lost, penalty->l1, D, penalty->l2 > 0 ? &squares : NULL));
+        most = larger(most, s->k->slope_excess(offset(s->V, c * D, size), given,
+                                               given ? offset(class_sums, c * D, size) : NULL, h.shrink, gain, lost,
+                                               penalty->l1, D, penalty->l2 > 0 ? &squares : NULL));
     }
     /* into the ball in which the penalty's conjugate is finite */
     const double bound = penalty->group > 0 ? penalty->group : penalty->l1;
@@ -266,7 +264,8 @@ static int64_t support_size(const rc_coordinate *s, int in_groups)
     return n;
 }
 
-/* The places (c D + d), or features with a group penalty, of what is zero and has slopes beyond `bound`; -1: no memory */
+/* The places (c D + d), or features with a group penalty, of what is zero and has slopes beyond `bound`; -1: no memory
+ */
 static int64_t find_entering(rc_coordinate *s, int in_groups, double bound)
 {
     const int64_t D = s->D, all = (in_groups ? 1 : s->C) * D;
@@ -398,8 +397,8 @@ rc_status rc_coordinate_settle(rc_coordinate *s, const rc_penalty *penalty, doub
         for (int64_t k = 0; k < s->n_columns; k++) s->b[c] += *weight_at(s, k, c) * s->shift[k];
     }
     const rc_status status = rc_descent_evaluate(s, error);
-    *value = s->value + (penalty->l1 != 0 ? penalty->l1 * absolute : 0) + (penalty->l2 != 0 ? penalty->l2 * square : 0) +
-             (penalty->group != 0 ? penalty->group * norms : 0);
+    *value = s->value + (penalty->l1 != 0 ? penalty->l1 * absolute : 0) +
+             (penalty->l2 != 0 ? penalty->l2 * square : 0) + (penalty->group != 0 ? penalty->group * norms : 0);
     return status;
 }
 

@@ -552,7 +552,8 @@ static void ascend(const kase *c)
     void *W = output(n_W, s.size), *slopes = output(s.n * s.MC, s.size), *centre = output(n_W, s.size);
     void *adjoint_V = output(n_W, s.size), *adjoint_r = output(s.MC, s.size);
     double *b = output(s.MC, sizeof *b), *centre_b = output(s.MC, sizeof *b), *r = output(s.MC, sizeof *r);
-    double *V = output(n_W, sizeof *V);
+    double *V = output(n_W, sizeof *V), *residual = output(s.MC, sizeof *residual);
+    void *A = output(n_W, s.size);
     uint8_t *wait = output(s.n, 1), *patience = output(s.n, 1);
     memset(W, 0, (size_t)n_W * s.size);
     rc_dual_set_centre(dual, W, NULL, proximal ? 3 : 0, proximal ? 2 : 0);
@@ -562,8 +563,13 @@ static void ascend(const kase *c)
                  rc_dual_run(dual, &one_thread, proximal ? 2 : 1, integer(c, "n_epochs", 1), &gap, &n_visits, &error),
                  &error);
     check_status(c, rc_dual_refresh(dual, &one_thread, V, r, &linear, &most, &error), &error);
-    rc_dual_state state = {
-        .slopes = slopes, .centre = centre, .centre_b = centre_b, .wait = wait, .patience = patience};
+    rc_dual_state state = {.slopes = slopes,
+                           .centre = centre,
+                           .centre_b = centre_b,
+                           .A = A,
+                           .residual = residual,
+                           .wait = wait,
+                           .patience = patience};
     rc_dual_get_state(dual, &state);
     expect(c, n_visits > s.n / 2, "visits", "are too few");
     check_threads(c, &s, &options, slopes);
@@ -590,7 +596,7 @@ static void ascend(const kase *c)
     }
     rc_dual_free(dual);
     free(W), free(slopes), free(centre), free(adjoint_V), free(adjoint_r), free(b), free(centre_b), free(r), free(V);
-    free(wait), free(patience);
+    free(A), free(residual), free(wait), free(patience);
 }
 
 /* ---------------------------------------------------------------- coordinate descent */

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "CheckpointFile", "Checkpoints", "fingerprint_of_fit", "read_checkpoint"]
 
 _FORMAT = "regcore checkpoint 1"
-_FRAMES = 7  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
+_FRAMES = 8  # from the end of a fit to a warning about its checkpoint, for its caller to see the warning
 _SCALARS = ("value", "n_passes", "dual_gap", "residual", "value_is_estimate")
 
 

@@ -20,8 +20,10 @@ hardly falls, the proximal problems get more epochs each. Samples whose dual var
 sleep for up to 31 epochs. Large CSR matrices are visited in two blocks, each with weights of its own, which
 come together four times an epoch (Ma et al.); the bits are the same on any number of threads. Where the
 samples are few and there is no L2 part, Newton's method solves the proximal problems: see
-`regcore.solvers.dual_newton`. With a free intercept dense features are centred (which does not change the
-problem), and without an L2 part the proximal term weighs each feature by its standard deviation.
+`regcore.solvers.dual_newton`. Elsewhere, when the ascent has longer to go at its speed of late than Newton's
+method in the weights, that takes over: see `regcore.solvers.multipliers`. With a free intercept dense
+features are centred (which does not change the problem), and without an L2 part the proximal term weighs
+each feature by its standard deviation.
 
 The certificate. u is moved to where the intercept's constraint holds exactly and R* is finite, as
 `regcore.certificate` describes; V is at hand, so that this costs no pass. The gap is the least objective so
@@ -36,7 +38,8 @@ within a distance of ||W|| from W and of ||b|| from b no objective is smaller by
 optimum exists, since the hinges are piecewise linear and bounded from below; where the data is separable
 it is 0, and is found as such, with a gap of 0.
 
-Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten arrays of the shape of W.
+Besides X the solver keeps the slopes (n_samples, n_outputs), and some ten arrays of the shape of W; Newton's
+method some ten arrays of doubles of the slopes' shape and three square matrices, of at most 3000 rows.
 """
 
 from __future__ import annotations
@@ -76,8 +79,9 @@ _LEAST_CENTRES, _MOST_PER_CENTRE = 2, 64
 _ABSENT = -1e6  # intercept of a class without samples
 _SMALLEST_DEVIATION = 1e-3  # beside the largest one, in the metric
 _STALLED_CHECKS, _STALLED_NEWTON = 50, 15
-_CERTIFICATES = 3  # over which the speed is measured
+_CERTIFICATES, _MANY_CERTIFICATES = 3, 24  # over which the speed is measured
 _WANTED_WITHOUT_TOL = 1e-9
+_EARLY, _SPEEDS_UP = 0.05, 3.0  # a gap beside the value, and what the ascent's speed there says of later
 _MULTIPLIERS_TOL = 0.01  # of the gap, to which Newton's method solves a subproblem
 _NEWTON_STEPS, _NEWTON_STEPS_A_DIGIT = 10, 15  # of the method of multipliers, to gain a digit
 # of a state
@@ -374,7 +378,16 @@ class _Ascent:
         fallen = math.log(before / left) if left < before else 0.0
         distance = math.log10(left / wanted)
         ahead = passes * math.log(10) * distance / fallen if fallen > 0 else math.inf
-        cost = Multipliers.cost_of_step(self.objective)
+        if left > _EARLY * self.value:
+            if self.unpenalised and self._n_certificates < _MANY_CERTIFICATES:
+                return (
+                    False  # a residual says little before the end, which nearly separable data reaches soon
+                )
+            ahead /= _SPEEDS_UP
+        slopes = self._loop.state()["slopes"]
+        if slopes.shape[1] == 1:
+            slopes = np.abs(slopes)
+        cost = Multipliers.cost_of_step(self.objective, slopes)
         return ahead > cost * (_NEWTON_STEPS + _NEWTON_STEPS_A_DIGIT * distance)
 
     def _start_multipliers(self) -> None:
@@ -439,7 +452,7 @@ class _Ascent:
                 self.residual, self.value, self.W, self.b = residual, value, W, b
         elif value < self._least:
             self._least, self.value, self.W, self.b = value, value, W, b
-        self._conclude(multipliers.linear, 1.0)
+        self._conclude(multipliers.linear, multipliers.largest)
 
     def _conclude(self, linear: float, largest: float) -> None:
         if self.unpenalised:

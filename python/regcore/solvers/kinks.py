@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Kinks", "Slopes"]
 
 _ENTERING = 2.0  # a weight that leaves zero has this many times its curvature added
+_HALVINGS = 30  # of the interval that holds a shift
 _FIXED = 1e9  # of a weight that stays at zero
 _SURE = 100.0  # a weight that moved by less than 1 / sqrt of this of its size is taken to keep its sign
 
@@ -40,10 +41,12 @@ class Kinks:
         self.n_features = n_features
 
     def norms(self, z: Array) -> Array:
+        """Return |w| of each weight, or ||w|| of each group in a row."""
         w = z[:, : self.n_features]
         return np.sqrt(np.square(w).sum(axis=0, keepdims=True)) if self.in_groups else np.abs(w)
 
     def value(self, z: Array, epsilon: float) -> float:
+        """Return the kinked part of the penalty, smoothed if `epsilon` is not zero."""
         if not self.strength:
             return 0.0
         norms = self.norms(z)
@@ -52,6 +55,7 @@ class Kinks:
         return self.strength * float(norms.sum())
 
     def smoothed(self, z: Array, slope: Array, epsilon: float, moved: Array) -> Slopes:
+        """Return the slopes with the norms smoothed; the weights have `moved` by so much in the last step."""
         w = z[:, : self.n_features]
         curvature = self.strength / np.sqrt(self.norms(z) ** 2 + epsilon * epsilon)
         gradient, extra = slope.copy(), np.full(z.shape, 2 * self.l2)
@@ -63,6 +67,7 @@ class Kinks:
         return Slopes(gradient, extra)
 
     def exact(self, z: Array, slope: Array, diagonal: Array) -> Slopes:
+        """Return the slopes of the exact norms, and hold the weights that want to be zero and are."""
         D = self.n_features
         if not self.strength:
             extra = np.full(z.shape, 2 * self.l2)
@@ -90,6 +95,24 @@ class Kinks:
         """Gradient of the norms of the groups, 0 for one that is zero."""
         norms = self.norms(z)
         return self.strength * z[:, : self.n_features] / np.where(norms > 0, norms, 1)
+
+    def of_features(self, w: Array, epsilon: float) -> Array:
+        """Return the smoothed L1 and the L2 penalty of each feature."""
+        norms = np.sqrt(w * w + epsilon * epsilon)
+        penalties: Array = self.strength * norms.sum(axis=0) + self.l2 * np.square(w).sum(axis=0)
+        return penalties
+
+    def least_shifts(self, w: Array, epsilon: float) -> Array:
+        """Return what to take from all outputs of a feature for its least smoothed L1 and L2 penalty."""
+        low, high = w.min(axis=0), w.max(axis=0)
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            rest = w - middle
+            slopes = self.strength / np.sqrt(rest * rest + epsilon * epsilon) + 2 * self.l2
+            is_below = (rest * slopes).sum(axis=0) > 0
+            low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+        found: Array = 0.5 * (low + high)
+        return found
 
     def wants_zero(self, z: Array, slope: Array, diagonal: Array) -> Array:
         """Which of W a proximal step along the diagonal sets to zero."""

@@ -50,12 +50,14 @@ if TYPE_CHECKING:
 __all__ = ["Multipliers"]
 
 _MOST_PARAMETERS = 2000  # of W and b together; beyond, margins between two kinks:
-_MOST_TERMS, _TYPICAL_TERMS = 2500, 1000
+_MOST_TERMS = 3000
+_ROUNDING = 1e-6  # of slopes
 _MOST_NUMBERS = 1 << 23  # of their samples
 _MOST_FEATURES = 8191
 _MOST_STEPS_AT_ONCE = 10
 _MOST_STEPS = 50  # of a subproblem
-_FIRST_STEP, _LARGEST_STEP = 5.0, 1e8  # a margin's kink is as wide as 1 / step
+_FIRST_STEP = 5.0  # a margin's kink is as wide as 1 / step
+_LARGEST_STEP = 1e9  # in units of the first; beyond, kinks are as narrow as margins are rounded
 _SMALLEST_SLOPE = 1e-9
 _KINK_STEP = 3.0  # of a weight, in units of `step` and of what makes a feature's scores change by 1
 _FAST, _GROWTH_AT_ONCE, _NOT_SLOW, _GROWTH = 6, 6.0, 15, 3.0
@@ -85,6 +87,11 @@ class Around:
     step: float
     far: float  # 1 / far
 
+    @property
+    def largest_step(self) -> float:
+        """Beyond it, rounding undoes what a step does."""
+        return self.far / _FAR * _LARGEST_STEP
+
 
 class Multipliers:
     """The subproblems, and the steps that solve them.
@@ -102,6 +109,8 @@ class Multipliers:
         Sums of the slopes there, of shapes (n_outputs, n_features) and (n_outputs,).
     linear : float
         The sum of w_i u_ij there.
+    largest : float
+        The largest sum u of a simplex, which is 1 but for rounding.
     n_passes : float
         What has been done since it was last set to 0.
     """
@@ -142,12 +151,18 @@ class Multipliers:
         return bool(simple and (small or objective.n_features <= _MOST_FEATURES))
 
     @staticmethod
-    def cost_of_step(objective: Any) -> float:
-        """In passes, nearly: direction, gradient, and the factor of a matrix."""
+    def cost_of_step(objective: Any, slopes: Array) -> float:
+        """In passes, nearly, from these slopes on: direction, gradient, and the factor of a matrix."""
         n_outputs, K = objective.n_outputs, objective.n_features + 1
-        n = min(n_outputs * K, objective.n_samples * max(1, n_outputs - 1), _TYPICAL_TERMS)
-        products = n**2 * (n / 3 + K)
-        return float(2 + products / (4 * int(objective._stored_numbers) * n_outputs + 1))
+        between = (slopes > 0) & (slopes < 1)
+        n_terms = int(between.sum())
+        if objective.loss is Loss.CRAMMER_SINGER and n_outputs > 2:
+            full = np.maximum(slopes, 0).sum(axis=1) >= 1 - _ROUNDING
+            n_terms -= int((between.any(axis=1) & full).sum())
+        if n_outputs * K > _MOST_PARAMETERS and n_terms > _MOST_TERMS:
+            return math.inf
+        n = min(n_outputs * K, n_terms)
+        return float(2 + n**2 * (n / 3 + K) / (4 * int(objective._stored_numbers) * n_outputs + 1))
 
     def start(self, W: Array, b: Array, slopes: Array) -> None:
         """Begin at these weights and slopes (n_samples, n_outputs)."""
@@ -251,7 +266,7 @@ class Multipliers:
                 break
             between = self._between(around, margins, u)
             if between is None:
-                if around.step >= _LARGEST_STEP:
+                if around.step >= around.largest_step:
                     break  # no way on from here
                 around = self._around = replace(around, step=_GROWTH * around.step)
                 continue
@@ -275,7 +290,7 @@ class Multipliers:
             growth = 1.0
             if self._n_steps <= _NOT_SLOW:
                 growth = _GROWTH_AT_ONCE if self._n_steps <= _FAST else _GROWTH
-            step = min(growth * around.step, _LARGEST_STEP)
+            step = min(growth * around.step, around.largest_step)
             self._around = Around(u, v, W, b, step, around.far)
             self._n_steps = 0
 
@@ -288,7 +303,9 @@ class Multipliers:
             W = np.where(np.abs(z) > self._l1, W, 0.0)
         self.W, self.b = W, b - np.einsum("cd,d->c", W, self._mean)
         self.V, self.r = V + np.outer(r, self._mean), r
-        self.linear = float(np.einsum("n,n->", self._weights, u.sum(axis=1)))
+        sums = u.sum(axis=1)
+        self.linear = float(np.einsum("n,n->", self._weights, sums))
+        self.largest = float(sums.max()) if self._has_simplex else 1.0
 
     def _loss_of_bound(self, grad_W: Array, grad_b: Array, W: Array, b: Array, value: float) -> float:
         """What the gradient takes from the dual bound, or adds to the residual, as a share of the value."""
@@ -370,34 +387,36 @@ class Multipliers:
     def _between(self, around: Around, margins: Array, u: Array) -> Between | None:
         """The margins whose variables are between their bounds; None: they are too many.
 
-        On the face sum u = 1 of the simplex, their e_f = e_j - e_y are those without their mean.
+        On the face sum u = 1 of the simplex, the e_f are an orthonormal basis of what is orthogonal to 1.
         """
         between = _are_between(around, margins, u, has_simplex=self._has_simplex)
         if not self._is_binary:
             between[self._own] = False
         between[self._weights == 0] = False
-        n = between.sum(axis=1)
-        capped = np.zeros(len(n), bool)
+        rows = np.flatnonzero(between.any(axis=1))
+        between = between[rows]
+        capped = np.zeros(len(rows), bool)
         if self._has_simplex:
-            capped = np.maximum(around.u + around.step * margins, 0).sum(axis=1) > 1
-            between[capped & (n == 1)] = False
-            n[capped & (n == 1)] = 0
-        rows = np.flatnonzero(n)
+            capped = np.maximum(around.u[rows] + around.step * margins[rows], 0).sum(axis=1) > 1
+        # on the face the first of n variables is left out: they have n - 1 directions
+        place = between.cumsum(axis=1)
+        is_term = between & ((place > 1) | ~capped[:, None])
+        row, column = np.nonzero(is_term)
         n_outputs, n_features = self._shape
-        n_terms = int(n.sum())
         if n_outputs * (n_features + 1) > _MOST_PARAMETERS and (
-            n_terms > _MOST_TERMS or len(rows) * (n_features + 1) > _MOST_NUMBERS
+            len(row) > _MOST_TERMS or len(rows) * (n_features + 1) > _MOST_NUMBERS
         ):
             return None
-        self.n_passes += len(rows) / len(n)
-        row, column = np.nonzero(between[rows])
-        E = np.zeros((n_terms, n_outputs))
-        E[np.arange(n_terms), column] = 1
+        self.n_passes += len(rows) / len(self._weights)
+        E = np.zeros((len(row), n_outputs))
+        E[np.arange(len(row)), column] = 1
         if not self._is_binary:
-            is_capped = capped[rows][row]
-            E -= np.where(is_capped[:, None], between[rows][row] / n[rows][row][:, None], 0.0)
-            free = np.flatnonzero(~is_capped)
+            free = np.flatnonzero(~capped[row])
             E[free, self._own[1][rows][row][free]] -= 1
+            held = np.flatnonzero(capped[row])
+            r = (place[row, column][held] - 1)[:, None]
+            before = between[row[held]] & (place[row[held]] <= r)
+            E[held] = (before - r * E[held]) / np.sqrt(r * (r + 1))
         return Between(self._rows(rows), row, E, around.step * self._weights[rows][row])
 
     def _rows(self, rows: Array) -> Array:

@@ -11,6 +11,10 @@ extrapolation", ICML 2018). The working set about doubles from one pass to the n
 and is solved the more accurately the fewer are missing. With a weak penalty on CSR the first steps are those
 of `regcore.solvers.dual_cross_entropy.ascend_first`.
 
+Where the weights that move are few, their model is solved by its matrix of second derivatives: see
+``src/regcore/gram.c``. With one output, many samples and not too many features there is no working set of
+columns, but a matrix of all samples: see `regcore.solvers.newton_matrix`.
+
 Converged means that the duality gap is at most `tol` times the objective (or 2**-52, if that is less), or,
 without a penalty, that the relative norm of the gradient is at most `tol`.
 """
@@ -26,8 +30,9 @@ import numpy as np
 
 from regcore.losses import Loss
 from regcore.solvers.dual_cross_entropy import ascend_first, starts_in_the_dual
+from regcore.solvers.newton_matrix import has_matrix, newton_matrix
 from regcore.solvers.outcomes import NO_MINIMUM
-from regcore.solvers.protocol import Outcome, ProblemToSolve, Step
+from regcore.solvers.protocol import Outcome, ProblemToSolve, Request, Step
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,6 +47,7 @@ _LEAST_SIZE = 100  # weights that enter the working set at a time, at least
 _REDUCTION = 0.3  # of the steps of a sweep, at which the sweeps of a model end
 _FIRST_SWEEPS, _MOST_SWEEPS = 8, 60  # of a model; few while it will soon be another one
 _MOST_STEPS = 25  # between two certificates
+_FEW_STEPS = 3  # of an iteration, where they take less time than what comes with it
 _LOOSEST, _TIGHTEST = 0.3, 1e-15  # relative violation that is left in a working set
 _SHARE_OF_OUTSIDE = 0.2  # of the violation outside, to which that inside is reduced
 _SHARE_OF_TOL = 1.0  # a violation of this share of tol should do: the last step reduces it still
@@ -55,7 +61,7 @@ _MOST_STALLED = 8  # certificates that are no better than the best
 _AT_ROUNDING = 1e-6
 
 
-def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+def newton_cd(problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:
     """Minimise a smooth loss with any penalty; meant for those that make most weights zero.
 
     Parameters
@@ -64,7 +70,7 @@ def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
 
     Yields
     ------
-    Step
+    Step or Request
 
     Returns
     -------
@@ -72,10 +78,12 @@ def newton_cd(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
     """
     if not hasattr(problem.objective, "_coordinate_descent"):
         raise TypeError("solver='newton-cd' needs the samples themselves: an Objective over data in memory")
+    if has_matrix(problem.objective):
+        return newton_matrix(problem)
     return _begin_and_iterate(problem)
 
 
-def _begin_and_iterate(problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+def _begin_and_iterate(problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:
     n_passes = 0.0
     if starts_in_the_dual(problem):
         problem, n_passes = yield from ascend_first(problem)
@@ -84,7 +92,7 @@ def _begin_and_iterate(problem: ProblemToSolve) -> Generator[Step, None, Outcome
     return (yield from _iterate(descent, problem))
 
 
-def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step, None, Outcome]:
+def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step | Request, Any, Outcome]:
     tol = problem.tol
     if problem.resume is None:
         descent.begin()
@@ -96,7 +104,7 @@ def _iterate(descent: Descent, problem: ProblemToSolve) -> Generator[Step, None,
         outcome = descent.outcome(tol)
         if outcome is not None:
             return outcome
-        descent.advance(tol, _MOST_STEPS if descent.is_small else 1)
+        descent.advance(tol, _FEW_STEPS if descent.is_small else 1)
         yield descent.reached()
 
 
@@ -139,6 +147,7 @@ class Descent:
         self._spare: Array | None = None  # the other array of two that take turns in being yielded
         self._columns: Array | None = None  # of the lists of a step; None: those of the core
         self._starts: Array | None = None
+        self._is_listed = False
         self._sums: Array | None = None  # of the classes, and their shares of the weights
         self._shares: Array | None = None
         self._largest = math.nan
@@ -183,7 +192,7 @@ class Descent:
         self._certify()
 
     def _sum_classes(self) -> None:
-        """Find what certificates need of the classes with an intercept: a pass, once for all fits of the data."""
+        """Find what certificates need of the classes with an intercept: a pass, once for all fits."""
         if self.b is None:
             return
         sums, shares = self.objective._class_sums(self.dtype)  # type: ignore[attr-defined]
@@ -287,7 +296,7 @@ class Descent:
             before = self._loop.n_columns
             outside, size = self._loop.choose(self._triple, margin, max(_LEAST_SIZE, run.size))
             self._count(self._loop.n_columns - before)
-            self._columns = self._starts = None
+            self._columns, self._starts, self._is_listed = None, None, True
             self._largest = self._kink
         else:
             outside, size = self._take_all()
@@ -412,7 +421,7 @@ class Descent:
     def state(self) -> Mapping[str, Any]:
         """Return what the next iteration needs besides W and b."""
         columns, starts = self._columns, self._starts
-        if (columns is None or starts is None) and self.run.size:
+        if self._is_listed:
             columns, starts = self._loop.listed(self._triple[2] > 0)
         found: dict[str, Any] = self._loop.state() | asdict(self.run) | {"features": self._loop.features}
         if columns is not None and starts is not None:

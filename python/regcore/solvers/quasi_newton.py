@@ -3,9 +3,12 @@
 The direction is the two-loop recursion of L-BFGS (Nocedal and Wright, *Numerical Optimization*, algorithm
 7.4), started not from a multiple of the identity but from the inverse of `regcore.solvers.curvature`'s model:
 the second derivatives of each output by itself, from some of the rows. The losses do not change when all
-outputs of a feature change together, which that model does not know; so without a kink in the penalty the
-directions are kept orthogonal to such changes. The model is renewed while the objective falls fast, and
-later now and then.
+outputs of a feature change together, which that model does not know. The least L2 and group penalties are
+then those of the mean 0, so that with these, or without a penalty, the directions are kept orthogonal to such
+changes; with L1 each step is followed by the change that its penalty likes best, which costs no pass. The
+model is renewed while the objective falls fast, and later now and then. While it is new, and promises far too
+much, a share of the largest curvature of the loss is added (Marquardt, "An algorithm for least-squares
+estimation of nonlinear parameters", Journal of the Society for Industrial and Applied Mathematics 11, 1963).
 
 With kinks (L1, ElasticNet, GroupL1) there are two phases.
 
@@ -37,6 +40,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from regcore import _core
+from regcore.losses import Loss
 from regcore.solvers.curvature import Curvature, Metric, block_count
 from regcore.solvers.kinks import Kinks, Slopes
 from regcore.solvers.outcomes import NO_MINIMUM, proven, stationary
@@ -67,14 +71,17 @@ _FLATTER = 0.9
 _MOST_TRIALS = 25
 _FAR_TOO_LONG = 0.3  # a step that had better been shorter than this share of it has its model damped, ...
 _MOST_DAMPED = 3  # times in a step
-_NEW_MODEL = 2
+_NEW_MODEL = 2  # steps at most after which it is the model that promised too much, and not the pairs
 _LEAST_DAMPING, _MOST_DAMPING, _DAMPING_FACTOR = 1e-4, 0.1, 8.0  # by shares between these
+_MOST_CURVATURE = {Loss.CROSS_ENTROPY: 0.25, Loss.SQUARED_HINGE: 2.0}  # of a loss in a score, about
 _FIRST_RENEWAL = 8  # iterations after which a model is renewed, then twice as many, ...
 _LAST_RENEWAL = 64
 _SHARPEST = 1e-6  # the least epsilon, of the largest weight
 _SETTLED = 3e-5  # the second phase begins below this relative slope ...
 _CHANGING = 1e-3  # ... once a smaller share of the weights than this has changed its mind about being zero
 _SHORT, _MOST_SHORT = 0.3, 4  # after so many steps of such lengths smoothing is no help any more
+_AWAY = 3.0  # from zero is a weight of more than so many epsilon; a feature is shifted if ...
+_SHARE_AWAY = 0.2  # ... so many of its outputs are
 _MOST_CORRECTIONS = 2  # of a direction that crosses zero
 _AT_ROUNDING = 1e-6  # without a tolerance, no step being left below this one is convergence
 _FAR = 0.5  # no look at the gap where the fit starts with a residual above this one
@@ -128,7 +135,7 @@ class _Run:
     next_renewal: int = _FIRST_RENEWAL
     fall: float = math.inf  # relative, of the last step
     slope: float = math.inf  # relative, along the last direction
-    damping: float = 0.0  # share of its largest diagonal that is added to the model ...
+    damping: float = 0.0  # share of the largest curvature that is added to the model ...
     least_damping: float = 0.0  # ... at least, when more is needed
     n_unchecked: int = 0  # iterations with a small slope since the last look at the gap
     next_check: float = math.inf  # the relative slope at which the gap may be small enough
@@ -154,7 +161,8 @@ class _Descent:
         self.has_penalty = self.kinks.l2 > 0 or self.kinks.strength > 0  # one of strength 0 is none
         columns = [problem.W] if problem.b is None else [problem.W, problem.b[:, None]]
         self.z: Array = np.concatenate(columns, axis=1).astype(np.float64)
-        self.keeps_sums = len(self.z) > 1 and (self.kinks.in_groups or not self.kinks.strength)
+        self.has_shifts = len(self.z) > 1 and self.kinks.strength > 0 and not self.kinks.in_groups
+        self.keeps_sums = len(self.z) > 1 and not self.has_shifts
         self.memory = max(2, min(memory, _MOST_PAIR_NUMBERS // (2 * self.z.size)))
         self.pairs = _core.Pairs(self.memory, self.z.size)
         self.W, self.b = self.parameters(self.z)
@@ -253,14 +261,21 @@ class _Descent:
         assert self.model is not None
         run.n_passes += self.model.n_passes
 
-    def make_model(self) -> None:
+    def column_moments(self) -> tuple[Array, Array]:
         if self.moments is None:
             self.moments = self.objective._column_moments()
             self.run.n_passes += 1
+        return self.moments
+
+    def most_curvature(self) -> Array:
+        """Second derivatives along the coordinates of an output, (K,), that no W exceeds by much."""
+        squares = self.column_moments()[1]
+        return _MOST_CURVATURE[self.objective.loss] * np.append(squares, [1.0] * self.with_intercept)
+
+    def make_model(self) -> None:
+        moments = self.column_moments()
         W, b = self.parameters(self.model_z)
-        self.model = Curvature(
-            self.objective, W, b, self.run.model_rows, self.moments, seed=self.run.n_models
-        )
+        self.model = Curvature(self.objective, W, b, self.run.model_rows, moments, seed=self.run.n_models)
         self.metric = None
 
     # ------------------------------------------------ directions
@@ -276,9 +291,11 @@ class _Descent:
         if self.metric is None:
             kinks, damping = self.kinks, self.run.damping
             if damping:
-                self.metric = self.model.metric(slopes.extra + damping * self.model.diagonal.max(axis=0))
+                self.metric = self.model.metric(slopes.extra + damping * self.most_curvature())
             else:
-                self.metric = self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+                self.metric = (
+                    self.model.metric(slopes.extra) if kinks.strength else self.model.ridge(kinks.l2)
+                )
         z = self.metric.solve(r)
         if self.keeps_sums:
             z -= z.mean(axis=0)
@@ -315,7 +332,7 @@ class _Descent:
         return bend, None
 
     def damped(self, slopes: Slopes) -> tuple[Array, float]:
-        """Add more to the model's diagonal (Levenberg and Marquardt); return a new direction and its slope."""
+        """Add more to the model's diagonal (Levenberg, Marquardt); return a new direction and its slope."""
         run = self.run
         run.damping = max(_DAMPING_FACTOR * run.damping, run.least_damping, _LEAST_DAMPING)
         run.least_damping = run.damping / _DAMPING_FACTOR
@@ -410,7 +427,12 @@ class _Descent:
                 break
             excess = after - before - predicted
             best = -predicted * length / (2 * excess) if 0 < excess < math.inf else 0.5 * length
-            if may_damp and best < _FAR_TOO_LONG * length and n_damped < _MOST_DAMPED and run.damping < _MOST_DAMPING:
+            if (
+                may_damp
+                and best < _FAR_TOO_LONG * length
+                and n_damped < _MOST_DAMPED
+                and run.damping < _MOST_DAMPING
+            ):
                 n_damped += 1
                 direction, slope = self.damped(slopes)
                 continue
@@ -430,8 +452,33 @@ class _Descent:
             self.metric = None
         self.moved = s
         self.z, self.gradient, self.W, self.b = new, gradient, W, b
+        self.shift()
+        if run.n_short:  # so the smoothed norms were not as good as linear
+            self.moved = np.full_like(self.z, 1e30)
         self.count_flat_steps()
         return True
+
+    def shift(self) -> None:
+        """Lower the smoothed L1 penalty by a change of all outputs of a feature, of which no loss knows."""
+        epsilon = self.run.epsilon
+        if not (self.has_shifts and epsilon):
+            return
+        w = self.z[:, : self.D]
+        shifted = self.rounded(w - self.kinks.least_shifts(w, epsilon))
+        gains = self.kinks.of_features(w, epsilon) - self.kinks.of_features(shifted, epsilon)
+        # what is gained must be worth the rounding of the weights
+        worth = gains > float(np.finfo(self.dtype).eps) * abs(self.total()) / self.D
+        # where nearly all outputs are about zero there is nothing to gain, and the zeros would be lost
+        worth &= np.count_nonzero(np.abs(w) > _AWAY * epsilon, axis=0) >= _SHARE_AWAY * len(w)
+        if not worth.any():
+            return
+        l2, new = self.kinks.l2, self.z.copy()
+        new[:, : self.D][:, worth] = shifted[:, worth]
+        change = new - self.z
+        self.run.value += l2 * _dot(new + self.z, change)
+        self.gradient = self.gradient + 2 * l2 * change
+        self.z, self.moved = new, np.maximum(np.abs(self.moved), np.abs(change))
+        self.W, self.b = self.parameters(new)
 
     def count_flat_steps(self) -> None:
         run, value = self.run, self.total()
@@ -512,7 +559,7 @@ class _Descent:
         if not run.epsilon:
             return
         assert self.model is not None
-        if run.slope < 3e-2:
+        if run.slope < 3e-2 and not run.n_short:
             run.epsilon = max(0.7 * run.epsilon, _SHARPEST * float(np.abs(self.z[:, : self.D]).max()))
         zero = self.kinks.wants_zero(self.z, self.gradient, self.model.diagonal)
         n_changed = np.count_nonzero(zero != self.zero)

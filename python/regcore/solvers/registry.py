@@ -12,6 +12,7 @@ from regcore.solvers.dual import dual
 from regcore.solvers.dual_cross_entropy import has_probabilities, work_per_sample
 from regcore.solvers.fista import fista
 from regcore.solvers.newton_cd import newton_cd
+from regcore.solvers.newton_matrix import has_matrix
 from regcore.solvers.quasi_newton import quasi_newton
 from regcore.solvers.sgd import sgd
 
@@ -124,10 +125,11 @@ def choose(objective: ObjectiveLike) -> str:
     """Return the solver that ``solver="auto"`` means.
 
     "dual" for the hinges, and for cross_entropy of several outputs with L2 on CSR with many features, unless
-    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones "lbfgs", whose
-    iterations are passes over the data, unless the penalty makes weights zero and the samples are few beside
-    the features, or the features too many for a model of their curvature: there "newton-cd" is faster, whose
-    sweeps cost the samples times the weights that are not zero.
+    the penalty is so weak that a sample's step in the dual would be much work. For the other smooth ones
+    "lbfgs", whose iterations are passes over the data, unless the penalty makes weights zero and the samples
+    are few beside the features, or the features too many for a model of their curvature: there "newton-cd"
+    is faster, whose sweeps cost the samples times the weights that are not zero. It is, too, for one output
+    of a few hundred features that are not sparse, whose matrix of second derivatives it uses.
     """
     if not objective.loss.is_smooth:
         return "dual"
@@ -138,7 +140,8 @@ def choose(objective: ObjectiveLike) -> str:
     in_memory = hasattr(objective, "_coordinate_descent")
     few = objective.n_samples <= _SAMPLES_PER_FEATURE * objective.n_features
     has_model = block_count(objective, objective.n_features) > 0  # of the curvature, for lbfgs
-    return "newton-cd" if has_kink and in_memory and (few or not has_model) else "lbfgs"
+    fits_newton = few or not has_model or (in_memory and has_matrix(objective))
+    return "newton-cd" if has_kink and in_memory and fits_newton else "lbfgs"
 
 
 def _is_easy_in_the_dual(objective: ObjectiveLike) -> bool:

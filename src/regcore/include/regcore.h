@@ -220,6 +220,14 @@ rc_status rc_cholesky_solve(rc_dtype real, const void *L, int64_t B, int64_t K, 
                             const rc_control *control, double *out, rc_error *error);
 
 /*
+ * From w, the minimum of g . d + 1/2 d . H d + l1 sum |w + d| + l2 sum (w + d)^2 over w + d, which replaces w; the
+ * penalty is of the first n_weights of the n numbers alone.  H (n, n), symmetric.  enough: the largest H_jj d_j^2 of a
+ * sweep at which sweeps end.  is_definite = 0: H is not positive definite to working precision, and w is void.
+ */
+rc_status rc_minimise_quadratic(const double *H, int64_t n, int64_t n_weights, const double *g, double l1, double l2,
+                                double enough, double *w, int *is_definite, rc_error *error);
+
+/*
  * The pairs of a quasi-Newton method, oldest first: steps s and the changes y of the gradient along them, vectors of n
  * doubles.  With `bend` a change is y + bend s; with `free`, of ones and zeros, only the coordinates at the ones count.
  * At most one of the two is not NULL.  One thread: a pair takes microseconds.

@@ -1,6 +1,6 @@
 /* rc_adjoint where the threads share the features, not the samples: see features.c. */
-#ifndef REGCORE_FEATURES_H
-#define REGCORE_FEATURES_H
+#ifndef REGCORE_BY_FEATURES_H
+#define REGCORE_BY_FEATURES_H
 
 #include "kernels.h"
 
