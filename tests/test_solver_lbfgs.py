@@ -9,7 +9,7 @@ from scipy import sparse
 from test_solvers import PENALTIES, SMOOTH_FORMS, make_objective, overlapping
 
 from regcore import L1, L2, ElasticNet, GroupL1, Objective, fit
-from regcore.solvers import ConvergenceWarning, curvature, quasi_newton
+from regcore.solvers import ConvergenceWarning, curvature
 from regcore.solvers.curvature import Curvature
 from regcore.solvers.kinks import Kinks
 
@@ -225,19 +225,3 @@ def test_changes_that_no_loss_sees_do_not_hold_a_fit_up(rng, penalty):
     assert result.converged, result.message
     assert result.n_passes < 110
     assert objective.dual_gap(result.W, result.b) <= 1.01e-6 * result.value
-
-
-def test_damping_of_models_that_promise_too_much_saves_passes(monkeypatch):
-    n_passes = {}
-    for most_damped in (3, 0):
-        monkeypatch.setattr(quasi_newton, "_MOST_DAMPED", most_damped)
-        n_passes[most_damped] = 0.0
-        for seed in range(3):
-            rng = np.random.default_rng(seed)
-            X = rng.standard_normal((3000, 12))
-            y = (X @ rng.standard_normal((12, 4)) + rng.gumbel(size=(3000, 4))).argmax(axis=1)
-            start = rng.standard_normal((4, 12))  # where probabilities near 0 and 1 hide the curvature
-            result = fit(Objective(X, y, penalty=L2(1e-6)), solver="lbfgs", tol=1e-6, init=start)
-            assert result.converged, result.message
-            n_passes[most_damped] += result.n_passes
-    assert n_passes[3] < 0.95 * n_passes[0]
