@@ -513,6 +513,8 @@ static void check_threads(const kase *c, const setting *s, const rc_dual_options
     const int64_t n_W = s->MC * s->D;
     void *W = output(n_W, s->size), *slopes = output(s->n * s->MC, s->size), *centre = output(n_W, s->size);
     double *b = output(s->MC, sizeof *b), *V = output(n_W, sizeof *V), *r = output(s->MC, sizeof *r);
+    void *A = output(n_W, s->size);
+    double *residual = output(s->MC, sizeof *residual);
     uint8_t *wait = output(s->n, 1), *patience = output(s->n, 1);
     memset(W, 0, (size_t)n_W * s->size);
     rc_dual_set_centre(dual, W, NULL, proximal ? 3 : 0, proximal ? 2 : 0);
@@ -522,11 +524,18 @@ static void check_threads(const kase *c, const setting *s, const rc_dual_options
         c, rc_dual_run(dual, &three_threads, proximal ? 2 : 1, integer(c, "n_epochs", 1), &gap, &n_visits, &error),
         &error);
     check_status(c, rc_dual_refresh(dual, &three_threads, V, r, &linear, &most, &error), &error);
-    rc_dual_state state = {.slopes = slopes, .centre = centre, .centre_b = b, .wait = wait, .patience = patience};
+    rc_dual_state state = {.slopes = slopes,
+                           .centre = centre,
+                           .centre_b = b,
+                           .A = A,
+                           .residual = residual,
+                           .wait = wait,
+                           .patience = patience};
     rc_dual_get_state(dual, &state);
     expect(c, !memcmp(slopes, expected, (size_t)(s->n * s->MC) * s->size), "slopes", "depend on the threads");
     rc_dual_free(dual);
-    free(W), free(slopes), free(centre), free(b), free(V), free(r), free(wait), free(patience);
+    free(W), free(slopes), free(centre), free(b), free(V), free(r), free(A), free(residual), free(wait);
+    free(patience);
 }
 
 /* There is no expected value: the gap between the objective (which other cases check) and the dual of the slopes that
