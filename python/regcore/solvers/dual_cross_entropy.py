@@ -48,10 +48,8 @@ _INTERCEPT_SHARE, _INTERCEPT_WORK = 0.1, 1.0  # of the features' part of a sampl
 _ABSENT = -100.0  # intercept of a class without samples
 _MOST_UNCHECKED = 16  # steps
 _LESS, _MOST_STALLED = 0.9, 3  # looks at a gap that does not fall to this share ...
-_ROUNDING = {
-    4: 1e-4,
-    8: 1e-11,
-}  # ... and is so small that rounding may be the reason, by the bytes of a number
+# ... and is so small that rounding may be the reason, by the bytes of a number
+_ROUNDING = {4: 1e-4, 8: 1e-11}
 
 
 def has_probabilities(objective: ObjectiveLike) -> bool:

@@ -183,6 +183,8 @@ class _Descent:
         return W, np.ascontiguousarray(z[:, self.D], dtype=self.dtype) if self.with_intercept else None
 
     def rounded(self, z: Array) -> Array:
+        if self.keeps_sums:  # any sum of the outputs has the same loss, and zero the least penalty
+            z = z - z.mean(axis=0)
         with np.errstate(over="ignore"):  # a step far too long
             return z.astype(self.dtype).astype(np.float64)
 
@@ -312,9 +314,8 @@ class _Descent:
         if newest is not None:
             y, product = newest
             bend_along = _dot(y, self.solve(y, slopes))
-            z *= (
-                product / bend_along if bend_along > 0 else 1.0
-            )  # where gradients are close to the least numbers
+            # it is 0 where gradients are close to the least numbers
+            z *= product / bend_along if bend_along > 0 else 1.0
         self.pairs.up(z)
         np.negative(z, out=z)
         return z if free is None else np.where(free, z, 0)
@@ -323,9 +324,8 @@ class _Descent:
         """What a kinked penalty changes in the pairs: the curvature it adds, or which weights may move."""
         if not self.kinks.strength:
             return None, None
-        if (
-            slopes.free is not None
-        ):  # pairs of groups contain the penalty's part, and single weights have none
+        if slopes.free is not None:
+            # pairs of groups contain the penalty's part, and single weights have none
             return None, slopes.free.astype(np.float64)
         bend = slopes.extra.copy()
         bend[:, : self.D] -= 2 * self.kinks.l2  # which the changes of the gradient contain
@@ -522,8 +522,7 @@ class _Descent:
     # ------------------------------------------------ phases
 
     def begin(self) -> Asking[None]:
-        if self.keeps_sums:  # any sum of the outputs has the same loss, and zero the least penalty
-            self.z = self.rounded(self.z - self.z.mean(axis=0))
+        self.z = self.rounded(self.z)
         self.run.value, self.gradient, self.W, self.b = yield from self.evaluate(self.z)
         is_zero = self.z[:, : self.D] == 0
         if self.kinks.strength and (is_zero.all() or not is_zero.any()):  # else another strength's solution
