@@ -217,3 +217,19 @@ def test_the_loop_says_what_it_wants(rng):
         loop.choose((0.0, 1.0, 0.0), 0.0, 5)
     with pytest.raises(ValueError, match="W must be C-contiguous"):
         loop.write(np.zeros((3, 319)), None)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_samples", [1, 3, 16, 1030])
+def test_what_lies_between_columns_is_not_read(rng, n_samples, dtype):
+    around = np.full((n_samples + 7, 1100), np.nan, dtype, order="F")
+    X = around[:n_samples]
+    X[...] = rng.standard_normal(X.shape)
+    y = rng.integers(0, 3, n_samples)
+    given, apart = (Objective(array, y, n_classes=3) for array in (X, X.copy(order="C")))
+    for found, expected in zip(given._column_statistics(), apart._column_statistics(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    for found, expected in zip(
+        given._class_sums(np.dtype(dtype)), apart._class_sums(np.dtype(dtype)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

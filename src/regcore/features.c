@@ -75,7 +75,9 @@ static void choose_view(call *c)
     c->by_columns = X->column_stride != rc_item_size(X->dtype) && step == rc_item_size(X->dtype);
     c->stored = c->parameters->real;
     if (c->by_columns) {
-        c->is_direct = native && X->column_stride >= c->N * size && X->column_stride % size == 0;
+        /* up to a whole vector of the next column is read, but nothing that may lie between columns */
+        const int is_apart = X->column_stride > c->N * size && c->N % c->k->lanes > 0;
+        c->is_direct = native && !is_apart && X->column_stride >= c->N * size && X->column_stride % size == 0;
     } else {
         const int together = X->column_stride == rc_item_size(X->dtype);
         c->is_direct = together && ((native && X->row_stride % size == 0) || loadable);

@@ -87,7 +87,8 @@ static void dense_sums(statistics *s, int64_t first, int64_t end, int64_t d, int
     }
 }
 
-/* The same of columns that are read in place, up to a whole vector: what lies behind the rows has a weight of 0. */
+/* The same of columns that are read in place, up to a whole vector: what lies behind the rows has a weight of 0, and is
+ * the next column, or not read. */
 static void column_sums(statistics *s, int64_t first, int64_t end, int64_t d, int64_t n, double *spare, double *shift,
                         double *sum, double *square, double *weight)
 {
@@ -95,10 +96,11 @@ static void column_sums(statistics *s, int64_t first, int64_t end, int64_t d, in
     const int64_t size = rc_item_size(X->dtype), lanes = s->native->lanes, n_rows = end - first;
     const int64_t padded = (n_rows + lanes - 1) / lanes * lanes;
     const double *w = s->row_weight + first; /* a chunk is whole vectors, but for the last one */
+    const char *memory_end = (const char *)X->data + (s->D - 1) * X->column_stride + X->n_rows * size;
     for (int64_t i = first; i < end; i++) *weight += weight_at(s->problem, i);
     for (int64_t j = 0; j < n; j++) {
         const char *x = (const char *)X->data + first * size + (d + j) * X->column_stride;
-        if (d + j + 1 == s->D && end == X->n_rows) { /* the memory may end here */
+        if (padded > n_rows && (X->column_stride > X->n_rows * size || padded * size > memory_end - x)) {
             memset(spare, 0, (size_t)(padded * size));
             x = memcpy(spare, x, (size_t)(n_rows * size));
         }
